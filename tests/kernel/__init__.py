@@ -1,0 +1,1 @@
+"""How the core behaves on the real kernel, in private namespaces."""
