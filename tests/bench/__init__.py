@@ -1,0 +1,1 @@
+"""Benchmarks: ipcops beside the common tools, in one run, as ratios."""

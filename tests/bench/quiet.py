@@ -1,0 +1,42 @@
+"""The price of a look at a host where nothing happens."""
+
+from __future__ import annotations
+
+import os
+
+from . import objects
+from .harness import Figure, Result, ipcops, measure, python
+
+NAME = "quiet"
+ROUNDS = 21
+GOAL = 2.5
+FEW_PROCESSES, FEW_OBJECTS = 100, 50
+
+
+def run(rounds: int) -> Result:
+    """Compare with the import of the command-line toolkit alone, on this host as it is."""
+    processes = sum(1 for entry in os.listdir("/proc") if entry.isdigit())
+    counts = objects.count() | _posix()
+    audit = ipcops("audit", "--fail-on", "none")  # else a finding and a crash would look alike
+    typer = python("import typer")
+    timings = measure([audit, typer, python("pass")], rounds)
+    few = processes < FEW_PROCESSES and sum(counts.values()) < FEW_OBJECTS
+    listed = ", ".join(f"{number} {kind}" for kind, number in counts.items())
+    result = Result(NAME, f"{processes} processes; objects: {listed}", timings, base=typer.name)
+    if few:
+        result.compare(audit.name, GOAL)
+    else:
+        result.figures.append(
+            Figure(f"{audit.name} / {typer.name}", None, GOAL, note="this host is not quiet")
+        )
+    return result
+
+
+def _posix() -> dict[str, int]:
+    counts = {}
+    for kind, directory in (("posix-shm", "/dev/shm"), ("posix-mq", "/dev/mqueue")):
+        try:
+            counts[kind] = len(os.listdir(directory))
+        except OSError:
+            counts[kind] = 0
+    return counts
