@@ -1,0 +1,90 @@
+# Where to start: ./do audit and ./do test, which need not even make (they install it as root on Debian).
+# ARGS adds options to the command of a target: make audit ARGS='--format json'
+
+VENV := .venv
+VENV39 := .venv39
+PYTHON := $(VENV)/bin/python
+ARGS :=
+PYTEST_ARGS :=
+
+# What the tests and benchmarks use beside Python, as COMMAND:DEBIAN-PACKAGE.
+TOOLS := git:git ipcmk:util-linux unshare:util-linux lsof:lsof \
+	'/usr/lib/postgresql/*/bin/initdb:postgresql'
+
+# Without a network pip gives up in seconds: `make audit` then goes on without it.
+PIP := PIP_RETRIES=$${PIP_RETRIES-1} PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(PYTHON) -m pip install --quiet
+
+# A stamp in the virtual environment says what was installed, for which checkout. One that was
+# moved here, or whose Python is gone, is made anew; else a changed pyproject.toml installs again.
+RUN := $(VENV)/installed-run
+DEV := $(VENV)/installed-dev
+RUN39 := $(VENV39)/installed
+usable = $(shell [ -x $(dir $(1))bin/python ] && [ "$$(cat $(1) 2>/dev/null)" = "$(CURDIR)" ] && echo yes)
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help audit test test39 lint bench demo docs clean FORCE
+
+help: ## List the targets
+	@awk -F ':[^#]*## ' '/^[a-z0-9]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+audit: ## Audit this machine, as root or not; sets up what it needs, status 0 whatever it finds
+	@$(MAKE) --question $(RUN) 2>/dev/null || echo 'ipcops: setting up $(VENV), this once' >&2; \
+	if why=$$($(MAKE) --silent $(RUN) 2>&1); then \
+		$(VENV)/bin/ipcops audit --fail-on none $(ARGS); \
+	elif python3=$$(./do --python 9); then \
+		why=$$(printf '%s\n' "$$why" | grep -m 1 -i -e '^ipcops:' -e '^error'); \
+		echo "ipcops: no $(VENV) ($${why#ipcops: }), so $$python3 -m ipcops.core audits" >&2; \
+		"$$python3" -m ipcops.core audit --fail-on none $(ARGS); \
+	else \
+		printf '%s\n' "$$why" 'ipcops: no Python 3.9 or newer here' >&2; \
+		exit 1; \
+	fi
+
+test: ## Install what the tests need (as root on Debian its packages too), then run them all
+	@./do --need $(TOOLS) || echo 'ipcops: the tests that need them are skipped' >&2
+	@$(MAKE) --silent $(DEV)
+	@status=0; \
+	$(PYTHON) -m pytest $(PYTEST_ARGS) || status=1; \
+	$(MAKE) test39 || status=1; \
+	exit $$status
+
+test39: ## Run the core's tests on a real Python 3.9, where one is at hand
+	@if ./do --python39 >/dev/null; then \
+		$(MAKE) --silent $(RUN39) && $(VENV39)/bin/python -m pytest tests/core $(PYTEST_ARGS); \
+	else \
+		echo "skipped: tests/core on Python 3.9: no Python 3.9 at hand"; \
+	fi
+
+lint: $(DEV) ## Run ruff and mypy (the tests run them too)
+	@$(PYTHON) -m ruff check
+	@$(PYTHON) -m mypy
+	@$(PYTHON) -m mypy --python-version 3.9 ipcops/core
+
+bench: $(DEV) ## Run the benchmarks (as root; some minutes)
+	@./do --need $(TOOLS) || :
+	@$(PYTHON) -m tests.bench $(ARGS)
+
+demo: $(DEV) ## Leave IPC objects behind in a namespace of their own and watch ipcops find them
+	@$(PYTHON) tests/demo.py $(ARGS)
+
+docs: $(DEV) ## Write the pages under docs/ that are made from the code
+	@$(PYTHON) docs/generate.py $(ARGS)
+
+clean: ## Remove everything the targets made
+	rm -rf $(VENV) $(VENV39) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find ipcops tests docs -name __pycache__ -prune -exec rm -rf {} +
+
+$(RUN): pyproject.toml $(if $(call usable,$(RUN)),,FORCE)
+	$(if $(call usable,$(RUN)),,./do --venv $(VENV))
+	$(PIP) --editable .
+	echo '$(CURDIR)' >$@
+
+$(DEV): pyproject.toml $(if $(call usable,$(DEV)),,FORCE) | $(RUN)
+	$(PIP) --editable '.[dev]'
+	echo '$(CURDIR)' >$@
+
+$(RUN39): pyproject.toml $(if $(call usable,$(RUN39)),,FORCE)
+	$(if $(call usable,$(RUN39)),,"$$(./do --python39)" -m venv --clear $(VENV39))
+	$(VENV39)/bin/python -m pip install --quiet --disable-pip-version-check pytest hypothesis
+	echo '$(CURDIR)' >$@
