@@ -51,7 +51,7 @@ test: ## Install what the tests need (as root on Debian its packages too), then 
 
 test39: ## Run the core's tests on a real Python 3.9, where one is at hand
 	@if ./do --python39 >/dev/null; then \
-		$(MAKE) --silent $(RUN39) && $(VENV39)/bin/python -m pytest tests/core $(PYTEST_ARGS); \
+		$(MAKE) --silent $(RUN39) && $(VENV39)/bin/python -m pytest tests/core; \
 	else \
 		echo "skipped: tests/core on Python 3.9: no Python 3.9 at hand"; \
 	fi

@@ -1,0 +1,51 @@
+"""A wheel holds exactly what is tracked, and says the truth about it."""
+
+from __future__ import annotations
+
+import email
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+import ipcops
+from tests.project.checkout import MINUTE, clean_environment, clone, git, skip_without_package_index
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    place = tmp_path_factory.mktemp("wheel")
+    pip_wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", place]
+    built = subprocess.run(
+        [*pip_wheel, clone(place)],
+        env=clean_environment(),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=10 * MINUTE,
+    )
+    if built.returncode:
+        skip_without_package_index(built.stderr)
+    assert built.returncode == 0, built.stderr
+    [path] = place.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def test_wheel_holds_exactly_the_tracked_files(wheel):
+    tracked = git("ls-tree", "-r", "-z", "--name-only", "HEAD", "ipcops/").split("\0")[:-1]
+    packed = [name for name in wheel.namelist() if ".dist-info/" not in name]
+    assert sorted(packed) == sorted(tracked)
+
+
+def test_metadata(wheel):
+    [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    metadata = email.message_from_bytes(wheel.read(name))
+    assert metadata["Name"] == "ipcops"
+    assert metadata["Version"] == ipcops.__version__
+    assert metadata["License-Expression"] == "GPL-3.0-or-later"
+    assert metadata["Requires-Python"] == ">=3.11"
+    beside = name.removesuffix("METADATA")
+    assert b"GNU GENERAL PUBLIC LICENSE" in wheel.read(beside + "licenses/LICENSE")
+    assert b"ipcops = ipcops.cli.main:main" in wheel.read(beside + "entry_points.txt")
