@@ -1,0 +1,1 @@
+"""One file per source: ``parse_x`` is pure, ``read_x`` reads."""

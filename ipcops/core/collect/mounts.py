@@ -1,0 +1,58 @@
+"""``/proc/PID/mountinfo`` (proc_pid_mountinfo(5)): what is mounted where, with which options."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import FrozenSet, List
+
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One line of mountinfo. ``dev`` as stat(2) gives it, ``root`` is what of the file system is mounted."""
+
+    mount_id: int
+    dev: int
+    root: str
+    point: str
+    options: FrozenSet[str]
+    fstype: str
+    super_options: FrozenSet[str]
+
+
+def parse_mountinfo(text: bytes) -> List[Mount]:
+    """Return the mounts in their order. Raise ValueError at a line that is none."""
+    mounts = []
+    for line in text.split(b"\n"):
+        if not line:
+            continue
+        left, separator, right = line.partition(b" - ")
+        fields, tail = left.split(b" "), right.split(b" ")
+        if not separator or len(fields) < 6 or len(tail) < 3:
+            raise ValueError("'%s' is no line of mountinfo" % line.decode("utf-8", "backslashreplace"))
+        major, _, minor = fields[2].partition(b":")
+        mounts.append(
+            Mount(
+                mount_id=int(fields[0]),
+                dev=os.makedev(int(major), int(minor)),
+                root=_path(fields[3]),
+                point=_path(fields[4]),
+                options=_options(fields[5]),
+                fstype=tail[0].decode("ascii", "replace"),
+                super_options=_options(tail[2]),
+            )
+        )
+    return mounts
+
+
+def _path(field: bytes) -> str:
+    """Return a path with the kernel's octal escapes undone (fs/proc_namespace.c: mangle)."""
+    raw = _ESCAPE.sub(lambda found: bytes([int(found.group(1), 8) & 0xFF]), field)
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _options(field: bytes) -> FrozenSet[str]:
+    return frozenset(field.decode("utf-8", "replace").split(","))

@@ -1,0 +1,566 @@
+"""One pass over /proc: who runs, who has what mapped or open, who is blocked on what.
+
+proc(5), fs/proc/{array,base,fd,task_mmu}.c. Objects are matched by device and inode, or by
+segment id inside our IPC namespace, never by name. Nothing is opened through a descriptor
+link, and stat(2) follows one only into a tmpfs or mqueue, so a dead network mount cannot hang
+the scan. What could not be read becomes a gap of that one piece of evidence.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from ..fs import Directory, Roots, clock_ticks
+from ..kernel import Kernel
+from ..model import Evidence, Gap, Process, Processes, Unlinked, Waiter
+from .host import parse_namespace
+from .limits import parse_queue_limit
+from .mounts import Mount, parse_mountinfo
+
+PF_KTHREAD = 0x00200000
+"""Flag in /proc/PID/stat: a kernel thread (include/linux/sched.h)."""
+
+BLOCKING_CALLS: Dict[str, Dict[bytes, Tuple[str, str]]] = {
+    "x86_64": {
+        b"65": ("sem", "semop"),
+        b"69": ("msg", "msgsnd"),
+        b"70": ("msg", "msgrcv"),
+        b"220": ("sem", "semtimedop"),
+        b"242": ("posix-mq", "mq_timedsend"),
+        b"243": ("posix-mq", "mq_timedreceive"),
+    },
+    "aarch64": {
+        b"182": ("posix-mq", "mq_timedsend"),
+        b"183": ("posix-mq", "mq_timedreceive"),
+        b"188": ("msg", "msgrcv"),
+        b"189": ("msg", "msgsnd"),
+        b"192": ("sem", "semtimedop"),
+        b"193": ("sem", "semop"),
+    },
+}
+"""System call number to kind and name. The first argument is the id, or a queue's descriptor."""
+
+COMPAT_CALLS = frozenset((b"117", b"298", b"301", b"302", b"312", b"400", b"401", b"420"))
+"""Numbers that mean a System V call to a 32-bit thread (i386, arm) and something else to others."""
+
+_COMPAT_TOP = 1 << 32
+_SYSV = re.compile(rb" /SYSV[0-9a-f]{8} \(deleted\)\n?\Z")
+_IDS = re.compile(rb"^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)\nGid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$", re.MULTILINE)
+_GROUPS = re.compile(rb"^Groups:\t([\d ]*)$", re.MULTILINE)
+_FDINFO = re.compile(r"^(mnt_id|ino):\t(\d+)$", re.MULTILINE)
+_UNIT = re.compile(r"([^/]+\.(?:service|scope))(?=/|\Z)")
+_ROUNDS = 3
+_GONE = (2, 3)  # ENOENT, ESRCH: the process ended while we looked
+
+
+class Stat(NamedTuple):
+    """The fields of /proc/PID/stat that matter here."""
+
+    command: str
+    state: str
+    flags: int
+    threads: int
+    started_ticks: int
+
+
+def parse_stat(text: bytes) -> Stat:
+    """Return the fields of /proc/PID/stat. The name may hold spaces and brackets. Raise ValueError."""
+    start, end = text.find(b"("), text.rfind(b")")
+    fields = text[end + 2 :].split()
+    if start < 0 or end < start or len(fields) < 20:
+        raise ValueError("'%s' is no process status line" % text[:80].decode("utf-8", "backslashreplace"))
+    return Stat(
+        command=text[start + 1 : end].decode("utf-8", "surrogateescape"),
+        state=fields[0].decode("ascii", "replace"),
+        flags=int(fields[6]),
+        threads=int(fields[17]),
+        started_ticks=int(fields[19]),
+    )
+
+
+def parse_status(text: bytes) -> Tuple[FrozenSet[int], FrozenSet[int]]:
+    """Return every uid and every gid a process acts with, its groups included. Raise ValueError."""
+    ids, groups = _IDS.search(text), _GROUPS.search(text)
+    if not ids or not groups:
+        raise ValueError("no Uid, Gid and Groups lines")
+    numbers = list(map(int, ids.groups()))
+    return frozenset(numbers[:4]), frozenset(numbers[4:] + list(map(int, groups.group(1).split())))
+
+
+def parse_syscall(text: bytes) -> Optional[Tuple[bytes, List[int], int]]:
+    """Return number, arguments and stack pointer of the call a thread is blocked in.
+
+    ``None`` for one that runs or is blocked outside a system call. Raise ValueError.
+    """
+    fields = text.split()
+    if not fields:
+        raise ValueError("an empty line for a thread's system call")
+    if fields[0] in (b"running", b"-1"):
+        return None
+    if len(fields) != 9:
+        raise ValueError("'%s' is no system call line" % text.decode("ascii", "backslashreplace").strip())
+    return fields[0], [int(word, 16) for word in fields[1:7]], int(fields[7], 16)
+
+
+def parse_unit(text: bytes) -> Optional[str]:
+    """Return the innermost systemd unit of /proc/PID/cgroup (cgroups(7)), if there is one."""
+    for line in text.decode("utf-8", "surrogateescape").split("\n"):
+        hierarchy, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if (hierarchy == "0" and not controllers) or controllers == "name=systemd":
+            units = _UNIT.findall(path)
+            if units:
+                return str(units[-1])
+    return None
+
+
+def parse_maps(text: bytes, devices: FrozenSet[str]) -> Tuple[Set[int], Set[Tuple[str, int, str]]]:
+    """Return the System V segment ids and the (device, inode, path) of files mapped on *devices*.
+
+    A segment's mapping has its id as inode and the name ``/SYSV<key> (deleted)`` (ipc/shm.c);
+    a memfd on the same device has an inode of the same kind of number, so the name counts there.
+    """
+    segments: Set[int] = set()
+    files: Set[Tuple[str, int, str]] = set()
+    for line in text.split(b"\n"):
+        fields = line.split(None, 5)
+        if len(fields) < 6:
+            continue
+        if _SYSV.search(line):
+            segments.add(int(fields[4]))
+            continue
+        device = fields[3].decode("ascii", "replace")
+        if device in devices:
+            files.add((device, int(fields[4]), fields[5].decode("utf-8", "surrogateescape")))
+    return segments, files
+
+
+def device_text(dev: int) -> str:
+    """Return a device as /proc/PID/maps writes it."""
+    return "%02x:%02x" % (os.major(dev), os.minor(dev))
+
+
+@dataclass
+class Wanted:
+    """What the scan has to look for; what nobody needs is not read."""
+
+    shm_ids: bool = False
+    shm_dev: Optional[int] = None
+    mqueue_dev: Optional[int] = None
+    known: FrozenSet[Tuple[int, int]] = frozenset()
+    """(device, inode) of every file that has a name."""
+    queue_limits: bool = False
+    threads: bool = False
+    units: bool = False
+    unreadable_ok: FrozenSet[str] = frozenset()
+
+
+@dataclass
+class _Found:
+    """What the scan gathers, process by process."""
+
+    by_pid: Dict[int, Process] = field(default_factory=dict)
+    attached: Dict[int, List[Process]] = field(default_factory=dict)
+    holding: Dict[Tuple[int, int], List[Process]] = field(default_factory=dict)
+    blocked: Dict[Tuple[str, Any], List[Waiter]] = field(default_factory=dict)
+    unlinked: Dict[int, Tuple[int, int, str]] = field(default_factory=dict)
+    mqueue_limits: Dict[int, int] = field(default_factory=dict)
+    unlinked_queues: Dict[Tuple[int, int], Tuple[int, int, int]] = field(default_factory=dict)
+    gaps: List[Gap] = field(default_factory=list)
+
+
+class _Unreadable(Exception):
+    """A piece of evidence of one process that may not be read."""
+
+    def __init__(self, evidence: str, what: str, error: OSError) -> None:
+        super().__init__(evidence, what)
+        self.evidence, self.what, self.why = evidence, what, error.strerror or str(error)
+        self.gone = error.errno in _GONE
+
+
+def read_processes(
+    roots: Roots,
+    kernel: Kernel,
+    wanted: Wanted,
+    own: Tuple[int, Sequence[Mount], float],
+    deadline: float,
+    machine: str,
+) -> Tuple[Processes, List[Gap]]:
+    """Scan all processes until *deadline* (a reading of time.monotonic()).
+
+    *own* is our IPC namespace, our mounts and the epoch second of boot. Processes that began
+    while we looked are looked at too, so one that forks and ends in between is not missed.
+    """
+    scan = _Scan(roots.proc, kernel, wanted, own, machine)
+    return scan.run(deadline)
+
+
+class _Scan:
+    """One pass over /proc."""
+
+    def __init__(
+        self,
+        proc: Directory,
+        kernel: Kernel,
+        wanted: Wanted,
+        own: Tuple[int, Sequence[Mount], float],
+        machine: str,
+    ) -> None:
+        self.proc, self.kernel, self.wanted = proc, kernel, wanted
+        self.namespace, mounts, self.booted_at = own
+        self.ticks = clock_ticks()
+        self.found = _Found()
+        self.calls = BLOCKING_CALLS.get(machine)
+        self.devices = frozenset(dev for dev in (wanted.shm_dev, wanted.mqueue_dev) if dev is not None)
+        self.mapped = {device_text(wanted.shm_dev): wanted.shm_dev} if wanted.shm_dev is not None else {}
+        self.needles = tuple((" %s " % text).encode() for text in self.mapped)
+        self.mount_devices: Dict[str, Dict[int, int]] = {}
+        self.prefixes: Dict[str, Tuple[str, ...]] = {}
+        try:
+            self.own_mounts = proc.link("self/ns/mnt")
+        except OSError:
+            self.own_mounts = ""
+        self._learn(self.own_mounts, mounts)
+
+    def run(self, deadline: float) -> Tuple[Processes, List[Gap]]:
+        """Look at every process, and again at those that a later listing shows."""
+        if self.wanted.threads and self.calls is None:
+            self._gap(Evidence.BLOCKED, "blocked threads", "this machine's system call numbers are not known")
+        seen: Set[str] = set()
+        for _ in range(_ROUNDS):
+            fresh = [name for name in self.proc.names() if name.isdigit() and name not in seen]
+            if not fresh:
+                break
+            for at, name in enumerate(fresh):
+                if time.monotonic() > deadline:
+                    self._late(len(fresh) - at)
+                    return self._result()
+                seen.add(name)
+                self._process(name)
+        if "1" not in seen:
+            why = "/proc hides other users' processes (hidepid)"
+            for evidence in (Evidence.PROCESSES, Evidence.MAPS, Evidence.DESCRIPTORS, Evidence.BLOCKED):
+                self._gap(evidence, "processes of other users", why)
+        return self._result()
+
+    def _late(self, count: int) -> None:
+        for evidence in (Evidence.PROCESSES, Evidence.MAPS, Evidence.DESCRIPTORS, Evidence.BLOCKED):
+            self._gap(evidence, "%d processes" % count, "the deadline of the scan was reached before them")
+
+    def _gap(self, evidence: str, what: str, why: str, pid: Optional[int] = None) -> None:
+        self.found.gaps.append(Gap(evidence, what, why, pid=pid))
+
+    def _process(self, name: str) -> None:
+        try:
+            directory = self.proc.directory(name)
+        except OSError as error:
+            if error.errno not in _GONE:
+                self._gap(Evidence.PROCESSES, "process %s" % name, str(error.strerror), int(name))
+            return
+        with directory:
+            try:
+                stat = parse_stat(directory.read_record("stat"))
+                uids, gids = parse_status(directory.read_record("status"))
+            except OSError as error:
+                if error.errno not in _GONE:
+                    self._gap(Evidence.PROCESSES, "process %s" % name, str(error.strerror), int(name))
+                return
+            except ValueError as error:
+                self._gap(Evidence.PROCESSES, "process %s" % name, str(error), int(name))
+                return
+            process = Process(
+                pid=int(name),
+                started_ticks=stat.started_ticks,
+                started_at=int(self.booted_at + stat.started_ticks / self.ticks),
+                command=stat.command,
+                uids=uids,
+                gids=gids,
+                kernel_thread=bool(stat.flags & PF_KTHREAD),
+                zombie=stat.state in "ZX" and stat.threads <= 1,
+                unit=self._unit(directory, int(name)) if self.wanted.units else None,
+            )
+            self.found.by_pid[process.pid] = process
+            if process.lives:
+                self._look_into(directory, process, stat.threads)
+
+    def _look_into(self, directory: Directory, process: Process, threads: int) -> None:
+        """Gather maps, descriptors and blocked threads, each on its own: one gap hides no other."""
+        queues: Dict[int, Tuple[int, int]] = {}
+        if self.wanted.shm_ids or self.needles:
+            self._guarded(directory, process, lambda: self._maps(directory, process))
+        if self.devices:
+            self._guarded(directory, process, lambda: self._descriptors(directory, process, queues))
+        if self.wanted.threads and self.calls is not None:
+            self._guarded(directory, process, lambda: self._threads(directory, process, threads, queues))
+        if self.wanted.queue_limits:
+            self._queue_limit(directory, process)
+
+    def _guarded(self, directory: Directory, process: Process, look: Any) -> None:
+        try:
+            look()
+        except _Unreadable as gap:
+            if gap.gone or self._may_stay_unseen(directory, process):
+                return
+            what = "%s of pid %d (%s)" % (gap.what, process.pid, process.command)
+            self._gap(gap.evidence, what, gap.why, process.pid)
+
+    def _may_stay_unseen(self, directory: Directory, process: Process) -> bool:
+        """Whether the policy's ``unreadable_ok`` names the unit or a uid of the process."""
+        ok = self.wanted.unreadable_ok
+        if not ok:
+            return False
+        return self._unit(directory, process.pid) in ok or any("uid %d" % uid in ok for uid in process.uids)
+
+    @staticmethod
+    def _unit(directory: Directory, pid: int) -> Optional[str]:
+        if pid == 1:
+            return "init.scope"  # what systemd calls it, and what it is anywhere else
+        try:
+            return parse_unit(directory.read("cgroup"))
+        except OSError:
+            return None
+
+    # ------------------------------------------------------------- maps
+
+    def _maps(self, directory: Directory, process: Process) -> None:
+        try:
+            text = directory.read("maps")
+        except OSError as error:
+            raise _Unreadable(Evidence.MAPS, "memory maps", error) from error
+        sysv = self.wanted.shm_ids and b" /SYSV" in text
+        if not sysv and not any(needle in text for needle in self.needles):
+            return
+        segments, files = parse_maps(text, frozenset(self.mapped))
+        if segments and self._in_our_namespace(directory, Evidence.MAPS):
+            for segment in segments:
+                self.found.attached.setdefault(segment, []).append(process)
+        for device, ino, path in files:
+            self._hold((self.mapped[device], ino), process)
+            if (self.mapped[device], ino) not in self.wanted.known:
+                self._unlinked(directory, device, ino, path, text)
+
+    def _in_our_namespace(self, directory: Directory, evidence: str) -> bool:
+        try:
+            return parse_namespace(directory.link("ns/ipc")) == self.namespace
+        except OSError as error:
+            raise _Unreadable(evidence, "IPC namespace", error) from error
+
+    def _unlinked(self, directory: Directory, device: str, ino: int, path: str, text: bytes) -> None:
+        """Note a mapped file without a name: link count 0 is the proof, not the word "deleted"."""
+        if ino in self.found.unlinked:
+            return
+        pattern = rb"^([0-9a-f]+-[0-9a-f]+) \S+ \S+ %s %d " % (device.encode(), ino)
+        found = re.search(pattern, text, re.MULTILINE)
+        if not found:
+            return
+        try:
+            info = directory.info("map_files/" + found.group(1).decode(), follow=True)
+        except OSError:
+            self._gap(Evidence.MAPS, "size of '%s'" % path, "the link count cannot be read")
+            return
+        if info.nlink == 0:
+            self.found.unlinked[ino] = (info.size, info.blocks, path)
+
+    def _hold(self, file: Tuple[int, int], process: Process) -> None:
+        holders = self.found.holding.setdefault(file, [])
+        if not holders or holders[-1] is not process:
+            holders.append(process)
+
+    # ------------------------------------------------------------- descriptors
+
+    def _descriptors(self, directory: Directory, process: Process, queues: Dict[int, Tuple[int, int]]) -> None:
+        link = directory.link
+        try:
+            with directory.directory("fd") as descriptors:
+                numbers = descriptors.names()
+                link = descriptors.link
+                links = []
+                for number in numbers:
+                    try:
+                        target = link(number)
+                    except FileNotFoundError:
+                        continue  # closed since the listing
+                    if target[0] == "/":
+                        links.append((number, target))
+        except OSError as error:
+            raise _Unreadable(Evidence.DESCRIPTORS, "descriptors", error) from error
+        if not links:
+            return
+        space = self._mount_space(directory)
+        prefixes = self.prefixes[space]
+        for number, target in links:
+            if target.startswith(prefixes) or target.rfind("/") == 0:
+                file = self._file(directory, space, number, target)
+                if file is not None:
+                    self._hold(file, process)
+                    if file[0] == self.wanted.mqueue_dev:
+                        queues[int(number)] = file
+                    if file not in self.wanted.known:
+                        self._nameless(directory, number, target, file)
+
+    def _mount_space(self, directory: Directory) -> str:
+        """Return the mount namespace of a process, having learnt its mounts."""
+        try:
+            space = directory.link("ns/mnt")
+            if space in self.prefixes:
+                return space
+            mounts = parse_mountinfo(directory.read("mountinfo"))
+            rooted = directory.link("root") == "/"
+        except (OSError, ValueError) as error:
+            failure = error if isinstance(error, OSError) else OSError(0, str(error))
+            raise _Unreadable(Evidence.DESCRIPTORS, "mounts", failure) from error
+        self._learn(space, mounts)
+        if not rooted:  # its paths are not ours: look at every one
+            self.prefixes[space] = ("/",)
+        return space
+
+    def _learn(self, space: str, mounts: Iterable[Mount]) -> None:
+        points = {mount.point for mount in mounts if mount.dev in self.devices}
+        self.mount_devices[space] = {mount.mount_id: mount.dev for mount in mounts}
+        self.prefixes[space] = tuple(point.rstrip("/") + end for point in points for end in ("/", " (deleted)"))
+        self.prefixes[space] += tuple(point for point in points if point != "/")
+
+    def _file(
+        self, directory: Directory, space: str, number: str, target: str
+    ) -> Optional[Tuple[int, int]]:
+        """Return device and inode behind a descriptor, if it is on one of our file systems.
+
+        fdinfo answers without touching the file. A queue opened by mq_open(3) is on the kernel's
+        own mount, which no table shows, and so is a file of a mount that was detached; only these
+        are followed, and only where the inode is one we look for or the name is gone.
+        """
+        try:
+            text = directory.read_record("fdinfo/" + number).decode("ascii", "replace")
+            fields = {name: int(value) for name, value in _FDINFO.findall(text)}
+            dev = self.mount_devices[space].get(fields.get("mnt_id", -1))
+            ino = fields.get("ino")
+            if dev is not None and dev not in self.devices:
+                return None
+            if dev is not None and ino is not None:
+                return dev, ino
+            looked_for = ino is None or any((device, ino) in self.wanted.known for device in self.devices)
+            if dev is None and not looked_for and not target.endswith(" (deleted)"):
+                return None
+            info = directory.info("fd/" + number, follow=True)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _Unreadable(Evidence.DESCRIPTORS, "descriptor %s" % number, error) from error
+        return (info.dev, info.ino) if info.dev in self.devices else None
+
+    def _nameless(self, directory: Directory, number: str, target: str, file: Tuple[int, int]) -> None:
+        """Note an open file without a name: hidden use of /dev/shm, or of the queue limit."""
+        try:
+            info = directory.info("fd/" + number, follow=True)
+            if info.nlink:
+                return
+            if file[0] == self.wanted.shm_dev:
+                self.found.unlinked.setdefault(file[1], (info.size, info.blocks, target))
+            elif file not in self.found.unlinked_queues:
+                with directory.opened("fd/" + number, follow=True) as fd:
+                    attributes = self.kernel.queue_attributes(fd)
+                if attributes:
+                    self.found.unlinked_queues[file] = (info.uid, attributes[0], attributes[1])
+        except OSError:
+            return  # closed since, or not ours to open: then the sum is a lower bound
+
+    # ------------------------------------------------------------- threads
+
+    def _threads(
+        self, directory: Directory, process: Process, threads: int, queues: Dict[int, Tuple[int, int]]
+    ) -> None:
+        try:
+            if threads == 1:
+                self._thread(directory, "syscall", process, process.pid, queues)
+                return
+            for name in directory.names("task"):
+                self._thread(directory, "task/%s/syscall" % name, process, int(name), queues)
+        except OSError as error:
+            raise _Unreadable(Evidence.BLOCKED, "system calls", error) from error
+
+    def _thread(
+        self,
+        directory: Directory,
+        path: str,
+        process: Process,
+        tid: int,
+        queues: Dict[int, Tuple[int, int]],
+    ) -> None:
+        try:
+            text = directory.read_record(path)
+        except OSError as error:
+            if error.errno in _GONE:
+                return
+            raise
+        number = text.split(b" ", 1)[0]
+        call = self.calls.get(number) if self.calls else None
+        if call is None and number not in COMPAT_CALLS:
+            return
+        try:
+            parsed = parse_syscall(text)
+        except ValueError as error:
+            self._gap(Evidence.BLOCKED, "system call of thread %d" % tid, str(error), process.pid)
+            return
+        if parsed is None:
+            return
+        _, arguments, stack = parsed
+        if stack < _COMPAT_TOP:
+            if number in COMPAT_CALLS or call is not None:
+                why = "it is a 32-bit thread, whose calls have other numbers"
+                self._gap(Evidence.BLOCKED, "system call of thread %d" % tid, why, process.pid)
+            return
+        if call is None:
+            return
+        kind, name = call
+        target: Any = arguments[0] & 0xFFFFFFFF
+        if kind == "posix-mq":
+            target = queues.get(target)
+            if target is None:
+                return
+        elif not self._in_our_namespace(directory, Evidence.BLOCKED):
+            return
+        self.found.blocked.setdefault((kind, target), []).append(Waiter(process, tid, name))
+
+    # ------------------------------------------------------------- limits
+
+    def _queue_limit(self, directory: Directory, process: Process) -> None:
+        try:
+            limit = parse_queue_limit(directory.read_record("limits"))
+        except (OSError, ValueError):
+            return  # of other users' processes; a limit that no process shows is not judged
+        if limit < 0:
+            return
+        for uid in process.uids:
+            known = self.found.mqueue_limits.get(uid)
+            self.found.mqueue_limits[uid] = limit if known is None else min(known, limit)
+
+    def _result(self) -> Tuple[Processes, List[Gap]]:
+        found = self.found
+        users: Dict[int, List[Process]] = {}
+        groups: Dict[int, List[Process]] = {}
+        for process in found.by_pid.values():
+            if process.lives:
+                for uid in process.uids:
+                    users.setdefault(uid, []).append(process)
+                for gid in process.gids:
+                    groups.setdefault(gid, []).append(process)
+        unlinked = tuple(
+            Unlinked(ino, size, blocks, path, tuple(found.holding.get((self.wanted.shm_dev or 0, ino), ())))
+            for ino, (size, blocks, path) in sorted(found.unlinked.items())
+        )
+        result = Processes(
+            by_pid=found.by_pid,
+            attached={key: tuple(value) for key, value in found.attached.items()},
+            holding={key: tuple(value) for key, value in found.holding.items()},
+            blocked={key: tuple(value) for key, value in found.blocked.items()},
+            unlinked=unlinked,
+            mqueue_limits=found.mqueue_limits,
+            unlinked_queues=tuple(found.unlinked_queues.values()),
+            users={key: tuple(value) for key, value in users.items()},
+            groups={key: tuple(value) for key, value in groups.items()},
+        )
+        return result, found.gaps

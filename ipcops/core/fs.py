@@ -1,0 +1,245 @@
+"""The only opener of files: directories below given roots, and what can be read in them.
+
+Everything goes through directory descriptors. A descriptor of ``/proc/PID`` keeps meaning
+that very process: when it dies and the number is given to another one, reads fail with
+ESRCH instead of telling about the stranger (fs/proc/base.c).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from dataclasses import dataclass
+from typing import Iterable, Iterator, List, Optional, Tuple
+
+from .errors import WriteError
+
+CHUNK = 1 << 16
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_DIRECTORY = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What lstat(2) says of a file. Sizes in bytes, times in epoch seconds."""
+
+    dev: int
+    ino: int
+    mode: int
+    nlink: int
+    uid: int
+    gid: int
+    size: int
+    blocks: int
+    atime: int
+    mtime: int
+    ctime: int
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether it is a plain file."""
+        return stat.S_ISREG(self.mode)
+
+
+@dataclass(frozen=True)
+class Space:
+    """What statvfs(3) says of a file system: bytes and inodes, all of them and the used ones."""
+
+    size: int
+    used: int
+    files: int
+    files_used: int
+
+
+def _info(result: os.stat_result) -> FileInfo:
+    return FileInfo(
+        dev=result.st_dev,
+        ino=result.st_ino,
+        mode=result.st_mode,
+        nlink=result.st_nlink,
+        uid=result.st_uid,
+        gid=result.st_gid,
+        size=result.st_size,
+        blocks=result.st_blocks * 512,
+        atime=int(result.st_atime),
+        mtime=int(result.st_mtime),
+        ctime=int(result.st_ctime),
+    )
+
+
+class Directory:
+    """An open directory. Every method raises OSError as the kernel does."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    @classmethod
+    def open(cls, path: str) -> Directory:
+        """Open the directory at *path*."""
+        return cls(os.open(path, _DIRECTORY))
+
+    def directory(self, name: str) -> Directory:
+        """Open a directory in this one."""
+        return Directory(os.open(name, _DIRECTORY, dir_fd=self.fd))
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self.fd)
+
+    def __enter__(self) -> Directory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self, name: str) -> bytes:
+        """Return the whole content of a file; pseudo files are read until they end, not by size."""
+        fd = os.open(name, _READ, dir_fd=self.fd)
+        try:
+            chunks = []
+            chunk = os.read(fd, CHUNK)
+            while chunk:
+                chunks.append(chunk)
+                chunk = os.read(fd, CHUNK)
+        finally:
+            os.close(fd)
+        return b"".join(chunks)
+
+    def read_record(self, name: str) -> bytes:
+        """Return the content of a small pseudo file that the kernel gives in one piece."""
+        fd = os.open(name, _READ, dir_fd=self.fd)
+        try:
+            return os.read(fd, 8192)
+        finally:
+            os.close(fd)
+
+    def link(self, name: str) -> str:
+        """Return where a symbolic link points."""
+        return os.readlink(name, dir_fd=self.fd)
+
+    def names(self, name: str = "") -> List[str]:
+        """Return the names in this directory, or in one below it."""
+        if not name:
+            return os.listdir(self.fd)
+        fd = os.open(name, _DIRECTORY, dir_fd=self.fd)
+        try:
+            return os.listdir(fd)
+        finally:
+            os.close(fd)
+
+    def info(self, name: str, *, follow: bool = False) -> FileInfo:
+        """Return what stat(2) says of a name; a link is followed only with *follow*."""
+        return _info(os.stat(name, dir_fd=self.fd, follow_symlinks=follow))
+
+    def own_info(self) -> FileInfo:
+        """Return what stat(2) says of this directory itself."""
+        return _info(os.fstat(self.fd))
+
+    def space(self) -> Space:
+        """Return how full the file system of this directory is."""
+        result = os.fstatvfs(self.fd)
+        return Space(
+            size=result.f_blocks * result.f_frsize,
+            used=(result.f_blocks - result.f_bfree) * result.f_frsize,
+            files=result.f_files,
+            files_used=result.f_files - result.f_ffree,
+        )
+
+    @contextlib.contextmanager
+    def opened(self, name: str, *, follow: bool = False) -> Iterator[int]:
+        """Open a file read-only for a system call that wants a descriptor; nothing is read."""
+        fd = os.open(name, _READ | (0 if follow else os.O_NOFOLLOW), dir_fd=self.fd)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Where the host's directories are. Tests give a captured tree instead."""
+
+    proc: Directory
+    shm_path: str = "/dev/shm"
+
+    def shm(self) -> Directory:
+        """Open the directory of POSIX shared memory."""
+        return Directory.open(self.shm_path)
+
+
+def host_roots() -> Roots:
+    """Return the roots of this very machine."""
+    return Roots(Directory.open("/proc"))
+
+
+def read_text(path: str) -> str:
+    """Return the text of a file that the user named; bytes that are not UTF-8 survive."""
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
+
+
+def write_whole(path: str, pieces: Iterable[str]) -> None:
+    """Write *pieces* to *path*, whole or not at all.
+
+    A device or a pipe is written straight; a file is written beside and renamed over.
+    Raise WriteError with the reason.
+    """
+    try:
+        special = os.path.exists(path) and not os.path.isfile(path)
+        if special:
+            with open(path, "wb") as target:
+                target.writelines(piece.encode("utf-8", "surrogateescape") for piece in pieces)
+            return
+        real = os.path.realpath(path)
+        mode = stat.S_IMODE(os.stat(real).st_mode) if os.path.exists(real) else 0o666 & ~_umask()
+        fd, draft = tempfile.mkstemp(dir=os.path.dirname(real) or ".", prefix=".ipcops-")
+        try:
+            with open(fd, "wb") as target:
+                target.writelines(piece.encode("utf-8", "surrogateescape") for piece in pieces)
+                target.flush()
+                os.fchmod(target.fileno(), mode)
+                os.fsync(target.fileno())
+            os.replace(draft, real)
+        except BaseException:
+            os.unlink(draft)
+            raise
+    except OSError as error:
+        raise WriteError(
+            "cannot write '%s': %s; nothing was left there half-written" % (path, error.strerror)
+        ) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def environment(name: str) -> Optional[str]:
+    """Return an environment variable."""
+    return os.environ.get(name)
+
+
+def version() -> Tuple[str, str, str]:
+    """Return host name, kernel release and machine, as uname(2) gives them."""
+    name = os.uname()
+    return name.nodename, name.release, name.machine
+
+
+def page_size() -> int:
+    """Return the size of a page in bytes."""
+    return os.sysconf("SC_PAGE_SIZE")
+
+
+def clock_ticks() -> int:
+    """Return how many ticks of /proc/PID/stat make a second."""
+    return os.sysconf("SC_CLK_TCK")
+
+
+def is_root() -> bool:
+    """Return whether the effective user is root."""
+    return os.geteuid() == 0

@@ -1,0 +1,254 @@
+"""The only caller of the kernel beyond files: system calls without a Python function.
+
+Calls go through syscall(2) and not through the C library's wrappers: these pass the
+argument on only for the commands they know, and an older library does not know the
+``*_STAT_ANY`` ones. Numbers: arch/x86/entry/syscalls/syscall_64.tbl and
+include/uapi/asm-generic/unistd.h (arm64). Nothing here changes an object.
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import errno
+import os
+import sys
+from itertools import compress, repeat
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from .model import Semaphores
+
+# include/uapi/linux/{ipc,sem,msg,shm}.h
+_IPC_STAT = 2
+_MSG_INFO, _MSG_STAT_ANY = 12, 13
+_GETPID, _GETALL, _GETNCNT, _GETZCNT = 11, 13, 14, 15
+_SEM_INFO, _SEM_STAT_ANY = 19, 20
+# include/uapi/linux/mount.h
+_FSCONFIG_CMD_CREATE = 6
+_CLOEXEC = 1
+
+
+class _Machine(NamedTuple):
+    """What differs between machines: call numbers, and offsets in ``struct semid64_ds``."""
+
+    semctl: int
+    msgctl: int
+    mq_getsetattr: int
+    sem_size: int
+    sem_ctime: int
+    sem_nsems: int
+
+
+_MACHINES = {
+    "x86_64": _Machine(66, 71, 245, sem_size=104, sem_ctime=64, sem_nsems=80),
+    "aarch64": _Machine(191, 187, 185, sem_size=88, sem_ctime=56, sem_nsems=64),
+}
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on every machine
+
+# struct ipc64_perm and struct msqid64_ds, 64-bit little endian (include/uapi/asm-generic)
+_PERM = {"key": 0, "uid": 4, "gid": 8, "cuid": 12, "cgid": 16, "mode": 20}
+_SEM_OTIME = 48
+_MSG_SIZE = 120
+_MSG_WORDS = {"stime": 48, "rtime": 56, "ctime": 64, "cbytes": 72, "qnum": 80, "qbytes": 88}
+_MSG_PIDS = {"lspid": 96, "lrpid": 100}
+
+Columns = Dict[str, Sequence[int]]
+
+
+class Usage(NamedTuple):
+    """What ``*_INFO`` counts: the highest index in use, the objects, and their parts."""
+
+    highest: int
+    objects: int
+    parts: int
+
+
+class Kernel:
+    """The system calls of this machine; on a machine that is not known, all answers are ``None``."""
+
+    def __init__(self) -> None:
+        known = sys.byteorder == "little" and sys.maxsize > 1 << 32
+        self.machine = _MACHINES.get(os.uname().machine) if known else None
+        self._call = ctypes.CDLL(None, use_errno=True).syscall
+        self._call.argtypes = [ctypes.c_long] * 6
+        self._call.restype = ctypes.c_long
+
+    def _checked(self, number: int, *arguments: int) -> int:
+        padded = arguments + (0,) * (5 - len(arguments))
+        result = int(self._call(number, *padded))
+        if result < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        return result
+
+    # ------------------------------------------------------------- semaphores
+
+    def sem_usage(self) -> Optional[Usage]:
+        """Return SEM_INFO: sets and semaphores in use in our namespace. Raise OSError."""
+        if self.machine is None:
+            return None
+        info = (ctypes.c_int * 10)()  # struct seminfo
+        highest = self._checked(self.machine.semctl, 0, 0, _SEM_INFO, ctypes.addressof(info))
+        return Usage(highest, info[7], info[9])
+
+    def sem_table(self) -> Optional[Columns]:
+        """Return the columns of all sets by one SEM_STAT_ANY per index, or ``None``.
+
+        ``None`` where the kernel does not know the command (before 4.17), where an answer was
+        refused, or where the sum does not agree with SEM_INFO: then the text table is right.
+        """
+        usage = self.sem_usage()
+        if usage is None or self.machine is None:
+            return None
+        machine = self.machine
+        count, size = usage.highest + 1, machine.sem_size
+        buffer = bytearray(size * count)
+        ids = self._sweep(
+            machine.semctl, buffer, size, count, (repeat(0), repeat(_SEM_STAT_ANY)), ()
+        )
+        columns = _columns(
+            buffer,
+            size,
+            {"otime": _SEM_OTIME, "ctime": machine.sem_ctime, "nsems": machine.sem_nsems},
+            {},
+        )
+        columns = _without_holes(ids, columns)
+        agrees = len(columns["id"]) == usage.objects and sum(columns["nsems"]) == usage.parts
+        return columns if agrees else None
+
+    def semaphores(self, semid: int, nsems: int) -> Semaphores:
+        """Return value, last pid and waiter counts of each semaphore of a set.
+
+        Raise OSError: EACCES without read permission on the set, EINVAL or EIDRM when it is
+        gone, ENOSYS on a machine whose call numbers are not known.
+        """
+        if self.machine is None:
+            raise OSError(errno.ENOSYS, "the system call numbers of this machine are not known")
+        semctl, call = self.machine.semctl, self._checked
+        values = array.array("H", bytes(2 * nsems))
+        call(semctl, semid, 0, _GETALL, values.buffer_info()[0])
+        numbers = range(nsems)
+        return Semaphores(
+            tuple(values),
+            tuple(call(semctl, semid, number, _GETPID) for number in numbers),
+            tuple(call(semctl, semid, number, _GETNCNT) for number in numbers),
+            tuple(call(semctl, semid, number, _GETZCNT) for number in numbers),
+        )
+
+    # ------------------------------------------------------------- queues
+
+    def msg_usage(self) -> Optional[Usage]:
+        """Return MSG_INFO: queues and messages in our namespace. Raise OSError."""
+        if self.machine is None:
+            return None
+        info = (ctypes.c_int * 8)()  # struct msginfo
+        highest = self._checked(self.machine.msgctl, 0, _MSG_INFO, ctypes.addressof(info))
+        return Usage(highest, info[0], info[1])
+
+    def msg_table(self) -> Optional[Columns]:
+        """Return the columns of all queues by one MSG_STAT_ANY per index, or ``None`` (see sem_table)."""
+        usage = self.msg_usage()
+        if usage is None or self.machine is None:
+            return None
+        count = usage.highest + 1
+        buffer = bytearray(_MSG_SIZE * count)
+        ids = self._sweep(
+            self.machine.msgctl, buffer, _MSG_SIZE, count, (repeat(_MSG_STAT_ANY),), (repeat(0),)
+        )
+        columns = _without_holes(ids, _columns(buffer, _MSG_SIZE, _MSG_WORDS, _MSG_PIDS))
+        modes = set(columns["mode"])
+        agrees = len(columns["id"]) == usage.objects and all(mode < 1 << 16 for mode in modes)
+        return columns if agrees else None
+
+    def msg_qbytes(self, msqids: Sequence[int]) -> List[Optional[int]]:
+        """Return the size limit in bytes of each queue; ``None`` where it may not be read or is gone."""
+        if self.machine is None:
+            return [None] * len(msqids)
+        buffer = ctypes.create_string_buffer(_MSG_SIZE)
+        address, number, call = ctypes.addressof(buffer), self.machine.msgctl, self._call
+        # MSG_STAT_ANY takes an index, the low 15 (or 24) bits of an id, and answers the id.
+        results: List[Optional[int]] = []
+        for msqid in msqids:
+            found = -1
+            for bits in (15, 24):
+                found = call(number, msqid & ((1 << bits) - 1), _MSG_STAT_ANY, address, 0, 0)
+                if found == msqid:
+                    break
+            if found != msqid and call(number, msqid, _IPC_STAT, address, 0, 0) == 0:
+                found = msqid
+            word = _MSG_WORDS["qbytes"]
+            results.append(
+                int.from_bytes(buffer[word : word + 8], "little") if found == msqid else None
+            )
+        return results
+
+    # ------------------------------------------------------------- POSIX queues
+
+    def queue_attributes(self, fd: int) -> Optional[Tuple[int, int, int]]:
+        """Return (maxmsg, msgsize, curmsgs) of an open queue file; changes no time of it.
+
+        mq_getsetattr(2) works on a plain descriptor. Raise OSError.
+        """
+        if self.machine is None:
+            return None
+        attributes = (ctypes.c_long * 8)()  # struct mq_attr
+        self._checked(self.machine.mq_getsetattr, fd, 0, ctypes.addressof(attributes))
+        return attributes[1], attributes[2], attributes[3]
+
+    def mqueue_directory(self) -> int:
+        """Return a descriptor of our IPC namespace's queues, mounted nowhere.
+
+        fsopen(2) and fsmount(2) make a mount that no mount table shows and that goes with
+        the descriptor. Raise OSError: EPERM without CAP_SYS_ADMIN, ENODEV without mqueue,
+        ENOSYS before Linux 5.2.
+        """
+        name = ctypes.create_string_buffer(b"mqueue")
+        context = self._checked(_FSOPEN, ctypes.addressof(name), _CLOEXEC)
+        try:
+            self._checked(_FSCONFIG, context, _FSCONFIG_CMD_CREATE)
+            place = self._checked(_FSMOUNT, context, _CLOEXEC)
+        finally:
+            os.close(context)
+        try:  # a mount's descriptor is an O_PATH one, which cannot be listed
+            return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
+        finally:
+            os.close(place)
+
+    # ------------------------------------------------------------- sweeping
+
+    def _sweep(
+        self, number: int, buffer: bytearray, size: int, count: int, before: Any, after: Any
+    ) -> List[int]:
+        """Call *number* for every index, each into its own slot of *buffer*; return the ids.
+
+        ``map`` over C iterators: no Python code runs per object.
+        """
+        address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+        slots = range(address, address + size * count, size)
+        rest = (repeat(0),) * (4 - len(before) - 1 - len(after))
+        return list(map(self._call, repeat(number), range(count), *before, slots, *after, *rest))
+
+
+def _columns(
+    buffer: bytearray, size: int, words: Dict[str, int], halves: Dict[str, int]
+) -> Dict[str, Sequence[int]]:
+    """Return the fields of the records in *buffer* as strided views: 8-byte words, 4-byte halves."""
+    as_words = memoryview(buffer).cast("q")
+    as_halves = memoryview(buffer).cast("I")
+    columns: Dict[str, Sequence[int]] = {}
+    for name, offset in {**_PERM, **halves}.items():
+        columns[name] = as_halves[offset // 4 :: size // 4]
+    for name, offset in words.items():
+        columns[name] = as_words[offset // 8 :: size // 8]
+    return columns
+
+
+def _without_holes(ids: List[int], columns: Dict[str, Sequence[int]]) -> Columns:
+    """Leave out the indices that no object has."""
+    if not ids or min(ids) >= 0:
+        return {"id": ids, **columns}
+    used = [one >= 0 for one in ids]
+    full: Columns = {"id": list(compress(ids, used))}
+    for name, column in columns.items():
+        full[name] = list(compress(column, used))
+    return full

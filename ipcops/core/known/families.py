@@ -1,0 +1,52 @@
+"""Names that programs give their files in /dev/shm: who makes them, and that nobody comes back.
+
+A file of one of these families belongs to one run of its program. Without a holder and
+without its owner it is a leak for certain; a file of any other name may be a cache that
+somebody loads again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple, Optional, Pattern, Tuple
+
+
+class Family(NamedTuple):
+    """A pattern of names (the group ``pid``, if any, is the creator's), who makes them, a source."""
+
+    pattern: Pattern[str]
+    maker: str
+    source: str
+
+
+FAMILIES: Tuple[Family, ...] = (
+    Family(
+        re.compile(r"/psm_[0-9a-f]{8}\Z"),
+        "Python's multiprocessing.shared_memory",
+        "CPython Lib/multiprocessing/shared_memory.py",
+    ),
+    Family(
+        re.compile(r"/sem\.mp-[0-9A-Za-z_]{8}\Z"),
+        "Python's multiprocessing",
+        "CPython Lib/multiprocessing/synchronize.py",
+    ),
+    Family(re.compile(r"/sem\.loky-(?P<pid>\d+)-\w+\Z"), "joblib's loky", "joblib/loky, backend/synchronize.py"),
+    Family(re.compile(r"/torch_(?P<pid>\d+)_\d+(_\d+)?\Z"), "PyTorch", "pytorch, aten/src/ATen/MapAllocator.cpp"),
+    Family(re.compile(r"/nccl-[0-9A-Za-z]{6}\Z"), "NCCL", "NVIDIA/nccl, src/misc/shmutils.cc"),
+    Family(re.compile(r"/vader_segment\.\S+\Z"), "Open MPI", "open-mpi/ompi issues 7220 and 7394"),
+    Family(re.compile(r"/open_mpi\.\d{4}\Z"), "Open MPI", "open-mpi/ompi, opal/mca/shmem/posix"),
+)
+
+
+def family_of(path: str) -> Optional[Family]:
+    """Return the family that a path belongs to."""
+    return next((family for family in FAMILIES if family.pattern.match(path)), None)
+
+
+def named_pid(path: str) -> Optional[int]:
+    """Return the process number that a name carries, where its family is known to put one there."""
+    for family in FAMILIES:
+        found = family.pattern.match(path)
+        if found and "pid" in family.pattern.groupindex:
+            return int(found.group("pid"))
+    return None

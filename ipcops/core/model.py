@@ -1,0 +1,293 @@
+"""Every value type: what exists on the host, and what we say about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+
+SYSV_KINDS = ("shm", "sem", "msg")
+POSIX_KINDS = ("posix-shm", "posix-sem", "posix-mq")
+KINDS = SYSV_KINDS + POSIX_KINDS
+
+SEVERITIES = ("critical", "high", "medium", "low", "info")
+"""Worst first."""
+
+VERDICTS = ("in-use", "idle", "orphan", "unknown")
+CONFIDENCES = ("certain", "strong", "suspect")
+
+SHM_DEST = 0o1000
+"""Mode bit: the segment goes away at its last detach (include/linux/shm.h)."""
+SHM_LOCKED = 0o2000
+"""Mode bit: the segment is locked in memory (include/linux/shm.h)."""
+
+OVERFLOW_ID = 65534
+"""What an unmapped uid or gid reads as inside a user namespace (user_namespaces(7))."""
+
+
+# ---------------------------------------------------------------- what exists
+
+
+class Table:
+    """The objects of one kind, as columns of equal length, named as the kernel names them.
+
+    System V columns: ``id key mode uid gid cuid cgid`` and the kind's own; POSIX columns:
+    ``path dev ino mode uid gid size blocks nlink atime mtime ctime`` and the kind's own.
+    A column the kernel did not give (14-column tables have no ``rss``) is absent.
+    """
+
+    __slots__ = ("columns", "count", "kind")
+
+    def __init__(self, kind: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        self.kind = kind
+        self.columns = dict(columns)
+        self.count = len(next(iter(self.columns.values()))) if self.columns else 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, name: str) -> Sequence[Any]:
+        return self.columns[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.columns
+
+    def pick(self, name: str, rows: Sequence[int]) -> Sequence[Any]:
+        """Return the values of one column in the given rows; ``None`` where there is no such column."""
+        column = self.columns.get(name)
+        if column is None:
+            return [None] * len(rows)
+        if isinstance(rows, range) and rows == range(self.count):
+            return column
+        return [column[row] for row in rows]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Something that could not be seen, and why.
+
+    ``evidence`` says which piece of evidence is missing (see :class:`Evidence`); ``kind``
+    narrows it to one kind of object, ``pid`` to one process, ``object_id`` to one object.
+    """
+
+    evidence: str
+    what: str
+    why: str
+    kind: Optional[str] = None
+    pid: Optional[int] = None
+    object_id: Optional[int] = None
+
+
+class Evidence:
+    """The pieces of evidence that a verdict may need, each of which may have gaps."""
+
+    TABLE = "table"  # the kernel's list of the objects of one kind
+    LIMITS = "limits"
+    PROCESSES = "processes"  # which processes exist and with which uids and gids
+    MAPS = "maps"  # what a process has mapped
+    DESCRIPTORS = "descriptors"  # what a process has open
+    BLOCKED = "blocked"  # which system call a thread is blocked in
+    SEMAPHORES = "semaphores"  # values, last pids and waiter counts of a set
+    QUEUE = "queue"  # depth and attributes of a POSIX queue
+    MOUNT = "mount"
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that was there during the scan; its identity is pid plus start time."""
+
+    pid: int
+    started_ticks: int
+    started_at: int
+    command: str
+    uids: FrozenSet[int]
+    gids: FrozenSet[int]
+    kernel_thread: bool = False
+    zombie: bool = False
+    unit: Optional[str] = None
+
+    @property
+    def lives(self) -> bool:
+        """Whether it can still use anything: a zombie and a kernel thread cannot."""
+        return not (self.kernel_thread or self.zombie)
+
+
+@dataclass(frozen=True)
+class Waiter:
+    """A thread blocked in a system call on an object."""
+
+    process: Process
+    tid: int
+    call: str
+
+
+@dataclass(frozen=True)
+class Unlinked:
+    """A file of the /dev/shm mount without a name that a process still holds."""
+
+    ino: int
+    size: int
+    blocks: int
+    name: str
+    holders: Tuple[Process, ...]
+
+
+@dataclass(frozen=True)
+class Semaphores:
+    """The semaphores of one set: value, last pid, and how many threads wait."""
+
+    values: Tuple[int, ...]
+    pids: Tuple[int, ...]
+    ncnt: Tuple[int, ...]
+    zcnt: Tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Host:
+    """Which machine this is. Memory and page size in bytes."""
+
+    hostname: str
+    kernel: str
+    arch: str
+    boot_id: Optional[str]
+    page_size: int
+    memory: Optional[int]
+    user_memory_bounded: bool = False
+    """Whether a cgroup limits the memory of all logged-in users together."""
+    all_ids_mapped: bool = True
+    initial_pid_namespace: bool = True
+
+
+@dataclass(frozen=True)
+class ShmMount:
+    """The file system at /dev/shm. Sizes in bytes; ``dev`` as stat(2) gives it."""
+
+    path: str
+    dev: int
+    fstype: Optional[str]
+    options: FrozenSet[str]
+    mode: int
+    size: int
+    used: int
+    files: int
+    files_used: int
+    other_entries: int = 0
+
+
+@dataclass(frozen=True)
+class Processes:
+    """What the scan of /proc found: who runs, who holds what, who is blocked on what."""
+
+    by_pid: Mapping[int, Process]
+    attached: Mapping[int, Tuple[Process, ...]] = field(default_factory=dict)
+    """Segment id to the processes that have it mapped, in our IPC namespace."""
+    holding: Mapping[Tuple[int, int], Tuple[Process, ...]] = field(default_factory=dict)
+    """(device, inode) to the processes that have the file mapped or open."""
+    blocked: Mapping[Tuple[str, Any], Tuple[Waiter, ...]] = field(default_factory=dict)
+    """(kind, id) or ("posix-mq", (device, inode)) to the threads blocked on it."""
+    unlinked: Tuple[Unlinked, ...] = ()
+    mqueue_limits: Mapping[int, int] = field(default_factory=dict)
+    """Owner uid to the least RLIMIT_MSGQUEUE (bytes) of its processes."""
+    unlinked_queues: Tuple[Tuple[int, int, int], ...] = ()
+    """(uid, maxmsg, msgsize) of queues without a name that are still open."""
+    users: Mapping[int, Tuple[Process, ...]] = field(default_factory=dict)
+    """uid to its living processes."""
+    groups: Mapping[int, Tuple[Process, ...]] = field(default_factory=dict)
+    """gid to the living processes that are in it."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that one look at the host gave. Times are epoch seconds; *now* is a field."""
+
+    host: Host
+    now: float
+    uptime: float
+    seconds: float
+    privileged: bool
+    namespace: int
+    kinds: Tuple[str, ...]
+    tables: Mapping[str, Table]
+    limits: Mapping[str, Any]
+    processes: Processes
+    semaphores: Mapping[int, Semaphores]
+    shm_mount: Optional[ShmMount]
+    mqueue_mounted: Optional[bool]
+    users: Mapping[int, Optional[str]]
+    groups: Mapping[int, Optional[str]]
+    members: Mapping[str, FrozenSet[str]]
+    """Group name to the users in it, for the groups that a policy names."""
+    gaps: Tuple[Gap, ...]
+
+    def gaps_of(self, evidence: str, kind: Optional[str] = None) -> List[Gap]:
+        """Return what is missing of one piece of evidence, for one kind."""
+        return [gap for gap in self.gaps if gap.evidence == evidence and gap.kind in (None, kind)]
+
+    def user(self, uid: int) -> str:
+        """Return a person's word for a uid: its name, or the number."""
+        return self.users.get(uid) or "uid %d" % uid
+
+
+# ---------------------------------------------------------------- what we say
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is true of an object, how sure we are, and why, in words.
+
+    ``suspected`` marks an ``unknown`` where all that could be seen says orphan and only
+    unseen processes stand between: enough for a finding at ``suspect``, never for removal.
+    """
+
+    word: str
+    confidence: str
+    reasons: Tuple[str, ...]
+    suspected: bool = False
+
+
+@dataclass(frozen=True)
+class Protection:
+    """Which section covers an object, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FindingGroup:
+    """The findings of one rule that share severity and confidence.
+
+    ``rows`` are rows of ``table``; without a table it is one finding about the host.
+    ``reason`` and ``remedy`` are templates over the table's formatted columns and ``fields``;
+    ``evidence`` gives the values behind it: a tuple has one per row, anything else is the same
+    for all; ``columns`` names columns of the table that are evidence, too. ``severity``,
+    ``rule``, ``title`` and ``kind`` are the rule's unless given.
+    """
+
+    confidence: str
+    reason: str
+    remedy: str
+    severity: str = ""
+    rule: str = ""
+    title: str = ""
+    kind: Optional[str] = None
+    table: Optional[Table] = None
+    rows: Sequence[int] = (0,)
+    columns: Tuple[str, ...] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def only(self, kept: Sequence[int]) -> FindingGroup:
+        """Return the group with only the findings at the given positions."""
+        return replace(
+            self,
+            rows=[self.rows[at] for at in kept],
+            evidence={
+                name: tuple(value[at] for at in kept) if isinstance(value, tuple) else value
+                for name, value in self.evidence.items()
+            },
+            fields={name: [values[at] for at in kept] for name, values in self.fields.items()},
+        )
+
+
+Request = Dict[str, Any]
+Report = Dict[str, Any]

@@ -1,0 +1,298 @@
+"""What a rule is, and what rules of several kinds share.
+
+A rule is a function that looks at a :class:`Case` and yields finding groups, under a
+decorator that says all a reader must know of it. Its page under docs/rules/ and the output
+of ``ipcops rules`` are made from that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from ..model import FindingGroup, Protection, Table, Verdict
+from ..policy import Candidate
+from ..verdicts import Case, judge
+
+Judge = Callable[[Case], Iterable[FindingGroup]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One rule of the catalogue."""
+
+    id: str
+    topic: str
+    """What it is about: leak, limit, exposure, backlog, memory, idle or setting."""
+    title: str
+    kind: str
+    severity: str
+    rationale: str
+    decides: str
+    remedy: str
+    source: str
+    judge: Judge
+    samples: int = 1
+    """How many looks it takes to be sure; with fewer the rule says so."""
+    also: Tuple[str, ...] = ()
+    """Further kinds it looks at."""
+
+    def covers(self, kinds: Iterable[str]) -> bool:
+        """Whether it looks at any of *kinds*."""
+        return not {self.kind, *self.also}.isdisjoint(kinds)
+
+    def findings(self, case: Case) -> Iterator[FindingGroup]:
+        """Yield what the rule found, named and graded."""
+        for group in self.judge(case):
+            if len(group.rows):
+                yield dataclasses.replace(
+                    group,
+                    rule=self.id,
+                    title=self.title,
+                    severity=group.severity or self.severity,
+                    kind=group.kind or self.kind,
+                )
+
+
+def rule(**about: Any) -> Callable[[Judge], Rule]:
+    """Make a function a rule; the arguments are Rule's fields."""
+
+    def make(function: Judge) -> Rule:
+        return Rule(judge=function, **about)
+
+    return make
+
+
+# ---------------------------------------------------------------- shared by kinds
+
+
+def near_limit(case: Case, used: int, limit: Optional[int]) -> Optional[str]:
+    """Return the severity of *used* against *limit* by the policy's thresholds, if any."""
+    if not limit or limit < 0:
+        return None
+    share = used / limit
+    if share >= case.policy["audit", "at_limit"]:
+        return "high"
+    return "medium" if share >= case.policy["audit", "near_limit"] else None
+
+
+def percent(used: float, limit: float) -> str:
+    """Return a share in words."""
+    return "%d %%" % (100 * used / limit) if limit else "all"
+
+
+def size(count: Optional[float]) -> str:
+    """Return bytes in words."""
+    number = float(count or 0)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return "%d B" % number if unit == "B" else "%.1f %s" % (number, unit)
+        number /= 1024
+    return "%.1f TiB" % number
+
+
+def owners(case: Case, table: Table, weights: Optional[Sequence[int]] = None) -> List[Dict[str, Any]]:
+    """Return the three owners with the most objects, or the most of *weights*."""
+    totals: Dict[int, int] = {}
+    if weights is None:
+        for uid in table["uid"]:
+            totals[uid] = totals.get(uid, 0) + 1
+    else:
+        for uid, weight in zip(table["uid"], weights):
+            totals[uid] = totals.get(uid, 0) + weight
+    most = sorted(totals.items(), key=lambda item: (-item[1], item[0]))[:3]
+    return [{"uid": uid, "user": case.snapshot.users.get(uid), "count": total} for uid, total in most]
+
+
+def most_by(case: Case, who: Sequence[Mapping[str, Any]]) -> str:
+    """Return the result of :func:`owners` in words."""
+    return ", ".join("%s %d" % (case.snapshot.user(one["uid"]), one["count"]) for one in who)
+
+
+def single_uid(case: Case) -> bool:
+    """Whether all that lives here acts as one uid, as in a container: then "everyone" is nobody else."""
+    return len(case.snapshot.processes.users) <= 1
+
+
+def mode_rows(table: Optional[Table], wanted: int, unwanted: int = 0) -> List[int]:
+    """Return the rows whose mode has a bit of *wanted* and none of *unwanted*."""
+    if table is None:
+        return []
+    modes = table["mode"]
+    matching = {mode for mode in set(modes) if mode & wanted and not mode & unwanted}
+    if not matching:
+        return []
+    return [row for row, mode in enumerate(modes) if mode in matching]
+
+
+def steady(case: Case, kind: str, rows: Sequence[int], columns: Sequence[str]) -> List[int]:
+    """Return the rows whose object was there in every earlier sample with the same *columns*."""
+    table = case.table(kind)
+    if table is None:
+        return []
+    key = "id" if "id" in table else "ino"
+    kept = list(rows)
+    for earlier in case.earlier:
+        other = earlier.tables.get(kind)
+        if other is None:
+            return []
+        at = {one: row for row, one in enumerate(other[key])}
+        kept = [
+            row
+            for row in kept
+            if table[key][row] in at
+            and all(table[name][row] == other[name][at[table[key][row]]] for name in columns)
+        ]
+    return kept
+
+
+# ---------------------------------------------------------------- leaks
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaks:
+    """The abandoned objects of one kind, apart by confidence."""
+
+    table: Table
+    rows: Tuple[int, ...]
+    verdicts: Tuple[Verdict, ...]
+
+    def groups(
+        self, case: Case, remedy: Callable[[int], str], columns: Tuple[str, ...], severity: Callable[[int], str]
+    ) -> Iterator[FindingGroup]:
+        """Yield the findings: *remedy* and *severity* by row, *columns* as evidence."""
+        parts: Dict[Tuple[str, str], List[Tuple[int, Verdict]]] = {}
+        for row, verdict in zip(self.rows, self.verdicts):
+            confidence = verdict.confidence if verdict.word == "orphan" else "suspect"
+            parts.setdefault((severity(row), confidence), []).append((row, verdict))
+        for (how_bad, confidence), members in parts.items():
+            rows = [row for row, _ in members]
+            guards = [protection(case, self.table, row) for row in rows]
+            yield FindingGroup(
+                severity=how_bad,
+                confidence=confidence,
+                kind=self.table.kind,
+                table=self.table,
+                rows=rows,
+                columns=columns,
+                evidence={
+                    "verdict": tuple(verdict.word for _, verdict in members),
+                    "age": tuple(int(age_of(case, self.table, row)) for row in rows),
+                    "protection": tuple(guard.name if guard else None for guard in guards),
+                },
+                fields={
+                    "why": ["; ".join(verdict.reasons) for _, verdict in members],
+                    "fix": [
+                        "protected by [protect %s]: %s" % (guard.name, guard.reason) if guard else remedy(row)
+                        for row, guard in zip(rows, guards)
+                    ],
+                },
+                reason="{why}",
+                remedy="{fix}",
+            )
+
+
+def leaks(case: Case, kind: str, rows: Sequence[int]) -> Optional[Leaks]:
+    """Return those of the candidate *rows* that are orphans, or are suspected to be."""
+    table = case.table(kind)
+    if table is None or not rows:
+        return None
+    found = [
+        (row, verdict)
+        for row, verdict in zip(rows, judge(case, kind, rows))
+        if verdict.word == "orphan" or verdict.suspected
+    ]
+    if not found:
+        return None
+    return Leaks(table, tuple(row for row, _ in found), tuple(verdict for _, verdict in found))
+
+
+_NEWEST = {
+    "shm": ("atime", "dtime", "ctime"),
+    "sem": ("otime", "ctime"),
+    "msg": ("stime", "rtime", "ctime"),
+    "posix-shm": ("atime", "mtime", "ctime"),
+    "posix-sem": ("atime", "mtime", "ctime"),
+    "posix-mq": ("mtime",),
+}
+"""The times of an object that are evidence of use."""
+
+
+def age_of(case: Case, table: Table, row: int) -> float:
+    """Return the seconds since an object's newest use."""
+    return case.age(max(table[name][row] for name in _NEWEST[table.kind]))
+
+
+def candidate(case: Case, table: Table, row: int) -> Candidate:
+    """Return what ``[protect]`` and ``exempt`` can ask of an object."""
+    uid = table["uid"][row]
+    units: FrozenSet[str] = frozenset()
+    if case.policy.uses_units:
+        snapshot = case.snapshot.processes
+        users = list(snapshot.users.get(uid, ()))
+        if table.kind == "shm":
+            users += snapshot.attached.get(table["id"][row], ())
+        elif "ino" in table:
+            users += snapshot.holding.get((table["dev"][row], table["ino"][row]), ())
+        units = frozenset(process.unit for process in users if process.unit)
+    return Candidate(
+        kind=table.kind,
+        user=case.snapshot.users.get(uid),
+        key=table["key"][row] if "key" in table else None,
+        path=table["path"][row] if "path" in table else None,
+        units=units,
+    )
+
+
+def protection(case: Case, table: Table, row: int) -> Optional[Protection]:
+    """Return what protects an object, if anything does."""
+    return case.policy.protection(candidate(case, table, row), case.snapshot.members)
+
+
+def remove_file(case: Case, table: Table, row: int) -> str:
+    """Return the command that removes a file of /dev/shm, whatever its name holds."""
+    mount = case.snapshot.shm_mount
+    place = mount.path if mount else "/dev/shm"
+    path = table["path"][row]
+    if path.isprintable():
+        return "rm %s" % shlex.quote(place + path)
+    return "find %s -maxdepth 1 -inum %d -delete" % (place, table["ino"][row])
+
+
+def large_and_idle(case: Case, kind: str, remedy: Callable[[int], str]) -> Iterator[FindingGroup]:
+    """Yield the idle objects that are large and old enough to be worth a word to their owner."""
+    table = case.table(kind)
+    if table is None:
+        return
+    least, age = case.policy["audit", "idle_size"], case.policy["audit", "idle_age"]
+    rows = [
+        row
+        for row, length in enumerate(table["size"])
+        if length >= least and age_of(case, table, row) >= age and not table.columns.get("nattch", _ZEROS)[row]
+    ]
+    found = [(row, verdict) for row, verdict in zip(rows, judge(case, kind, rows)) if verdict.word == "idle"]
+    if not found:
+        return
+    rows = [row for row, _ in found]
+    yield FindingGroup(
+        confidence="strong",
+        kind=kind,
+        table=table,
+        rows=rows,
+        columns=("size",),
+        evidence={"age": tuple(int(age_of(case, table, row)) for row in rows)},
+        fields={"why": ["; ".join(verdict.reasons) for _, verdict in found], "fix": [remedy(row) for row in rows]},
+        reason="{user} keeps {size}, unused for {age}; {why}",
+        remedy="{fix}",
+    )
+
+
+class _Zeros:
+    """An attach count for kinds that have none."""
+
+    def __getitem__(self, row: int) -> int:
+        return 0
+
+
+_ZEROS: Any = _Zeros()

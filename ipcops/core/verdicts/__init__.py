@@ -1,0 +1,26 @@
+"""What is true of each object, and why: one file per kind, pure.
+
+Whatever cannot be proven is ``unknown``; see rules 1 to 8 under "Safety" in docs/safety.md.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, List, Sequence
+
+from ..model import Verdict
+from . import devshm, mqueue, msg, sem, shm
+from .case import Case
+
+JUDGES: Dict[str, Callable[[Case, Sequence[int]], List[Verdict]]] = {
+    "shm": shm.judge,
+    "sem": sem.judge,
+    "msg": msg.judge,
+    "posix-shm": devshm.judge_shm,
+    "posix-sem": devshm.judge_sem,
+    "posix-mq": mqueue.judge,
+}
+
+
+def judge(case: Case, kind: str, rows: Sequence[int]) -> List[Verdict]:
+    """Return the verdict of each of the given rows of a kind's table."""
+    return JUDGES[kind](case, rows)
