@@ -32,7 +32,7 @@ ARROWS = {
     "policy": {"errors", "known", "model"},
     "fs": {"errors", "model"},
     "kernel": {"errors", "model"},
-    "collect": {"errors", "fs", "kernel", "model"},
+    "collect": {"errors", "fs", "kernel", "model", "policy"},
 }
 
 WORLDLY = {"ctypes", "os", "socket", "subprocess", "time"}  # what no pure file imports
