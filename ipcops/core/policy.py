@@ -107,10 +107,17 @@ class Setting:
 
     def bounds(self) -> Tuple[str, str]:
         """Return the least and the greatest value as a user writes them."""
-        scale = 100 if self.parse is parse_percent else 1
-        low = "%g" % (self.least * scale) if self.least is not None else "nothing"
-        high = "%g" % (self.most * scale) if self.most is not None else "any"
-        return low, high
+        return _bound(self.parse, self.least, "nothing"), _bound(self.parse, self.most, "any")
+
+
+def _bound(parse: Callable[[str], Any], value: Optional[float], none: str) -> str:
+    if value is None:
+        return none
+    if parse is parse_percent:
+        return "%g" % (value * 100)
+    if parse is parse_duration:
+        return "%gd" % (value / 86400) if value >= 86400 else "%gs" % value
+    return "%g" % value
 
 
 _YEAR = 366 * 86400.0

@@ -1,0 +1,46 @@
+"""``ipcops audit``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ipcops.cli.common import Deadline, Debug, Format, Interval, Output, PolicyFile, carry_out
+from ipcops.core.options import HELP
+
+
+def audit(
+    kind: Annotated[list[str] | None, typer.Option("--kind", metavar="KIND", help=HELP["kind"])] = None,
+    rule: Annotated[list[str] | None, typer.Option("--rule", metavar="RULE", help=HELP["rule"])] = None,
+    min_severity: Annotated[
+        str | None, typer.Option("--min-severity", metavar="SEVERITY", help=HELP["min_severity"])
+    ] = None,
+    fail_on: Annotated[str, typer.Option("--fail-on", metavar="SEVERITY", help=HELP["fail_on"])] = "medium",
+    require_complete: Annotated[bool, typer.Option("--require-complete", help=HELP["require_complete"])] = False,
+    policy: PolicyFile = None,
+    deadline: Deadline = None,
+    samples: Annotated[int | None, typer.Option("--samples", metavar="N", help=HELP["samples"])] = None,
+    interval: Interval = 1.0,
+    format: Format = "table",
+    output: Output = None,
+    debug: Debug = False,
+) -> None:
+    """Audit this host."""
+    carry_out(
+        {
+            "command": "audit",
+            "kinds": kind,
+            "rules": rule,
+            "min_severity": min_severity,
+            "fail_on": fail_on,
+            "require_complete": require_complete,
+            "policy": policy,
+            "deadline": deadline,
+            "samples": samples,
+            "interval": interval,
+            "format": format,
+            "output": output,
+            "debug": debug,
+        }
+    )

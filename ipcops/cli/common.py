@@ -1,0 +1,60 @@
+"""What every command shares: its common options, and the way from a request to an exit status."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ipcops.core.agent import guarded
+from ipcops.core.errors import InputError
+from ipcops.core.options import HELP
+from ipcops.core.policy import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _seconds(text: str | float) -> float:
+    if isinstance(text, float):  # the default
+        return text
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter("'%s' %s" % (text, error)) from error
+
+
+Format = Annotated[str, typer.Option("--format", metavar="table|json", help=HELP["format"])]
+Output = Annotated[str | None, typer.Option("--output", metavar="FILE", help=HELP["output"])]
+Debug = Annotated[bool, typer.Option("--debug", help=HELP["debug"])]
+PolicyFile = Annotated[str | None, typer.Option("--policy", metavar="FILE", help=HELP["policy"])]
+Deadline = Annotated[
+    float | None, typer.Option("--deadline", metavar="SECONDS", parser=_seconds, help=HELP["deadline"])
+]
+Interval = Annotated[
+    float, typer.Option("--interval", metavar="SECONDS", parser=_seconds, help=HELP["interval"])
+]
+
+
+def carry_out(request: dict[str, Any]) -> None:
+    """Run a request, show its report, and end with its exit status."""
+
+    def work() -> int:
+        from ipcops.core.run import run, status  # noqa: PLC0415  # --help needs none of it
+        from ipcops.show import deliver  # noqa: PLC0415
+        from ipcops.show.progress import Progress  # noqa: PLC0415
+
+        if request["format"] not in ("table", "json"):
+            raise InputError("unknown format '%s'; it is table or json" % request["format"])
+        with Progress(request["command"]):
+            report = run(request)
+        deliver(request, report)
+        return status(request, report)
+
+    end(work, debug=request.get("debug", False))
+
+
+def end(work: Callable[[], int], *, debug: bool) -> None:
+    """End the process with the status of *work*, every failure told."""
+    sys.exit(guarded(work, debug=debug, name="ipcops"))

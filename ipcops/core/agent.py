@@ -1,0 +1,140 @@
+"""The core from a shell: ``python3 -m ipcops.core audit``. Nothing needs to be installed.
+
+The same verbs, options and exit statuses as the command ``ipcops``, plain text or JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import shutil
+import signal
+import sys
+import traceback
+from typing import Any, Dict, Iterator, List, NoReturn, Optional, Sequence
+
+from . import exits
+from .errors import InputError, IpcopsError, WriteError
+from .fs import write_whole
+from .model import Report, Request
+from .options import HELP
+from .policy import parse_duration
+from .records import json_text
+from .run import run, status
+from .text import LAYOUTS, plain
+
+DEFECT_ADDRESS = "please report it with this line and the output of --debug"
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are ours: raised, not printed from deep inside."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError("%s; see --help" % message)
+
+
+def seconds(text: str) -> float:
+    """Return seconds from ``10``, ``10s`` or ``2m``, for argparse."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError("'%s' %s" % (text, error)) from error
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the agent's command line."""
+    top = _Parser(prog="python3 -m ipcops.core", description=HELP["ipcops"])
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    common = _Parser(add_help=False)
+    common.add_argument("--format", choices=("table", "json"), default="table", help=HELP["format"])
+    common.add_argument("--output", metavar="FILE", help=HELP["output"])
+    common.add_argument("--debug", action="store_true", help=HELP["debug"])
+    looking = _Parser(add_help=False)
+    looking.add_argument("--policy", metavar="FILE", help=HELP["policy"])
+    looking.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
+
+    audit = commands.add_parser("audit", parents=[common, looking], help=HELP["audit"])
+    audit.add_argument("--kind", dest="kinds", action="append", metavar="KIND", help=HELP["kind"])
+    audit.add_argument("--rule", dest="rules", action="append", metavar="RULE", help=HELP["rule"])
+    audit.add_argument("--min-severity", metavar="SEVERITY", help=HELP["min_severity"])
+    audit.add_argument("--fail-on", default="medium", metavar="SEVERITY", help=HELP["fail_on"])
+    audit.add_argument("--require-complete", action="store_true", help=HELP["require_complete"])
+    audit.add_argument("--samples", type=int, metavar="N", help=HELP["samples"])
+    audit.add_argument("--interval", type=seconds, default=1.0, metavar="SECONDS", help=HELP["interval"])
+
+    listing = commands.add_parser("list", parents=[common, looking], help=HELP["list"])
+    listing.add_argument("kinds", nargs="*", metavar="KIND", help=HELP["kind"])
+    listing.add_argument("--verdict", dest="verdicts", action="append", metavar="VERDICT", help=HELP["verdict"])
+    listing.add_argument("--owner", metavar="USER", help=HELP["owner"])
+    listing.add_argument("--sort", metavar="ORDER", help=HELP["sort"])
+
+    show = commands.add_parser("show", parents=[common, looking], help=HELP["show"])
+    show.add_argument("objects", nargs="+", metavar="KIND:ID", help=HELP["object"])
+
+    rules = commands.add_parser("rules", parents=[common], help=HELP["rules"])
+    rules.add_argument("rules", nargs="*", metavar="RULE", help=HELP["rule"])
+    return top
+
+
+def text_of(request: Request, report: Report, width: int = 80) -> Iterator[str]:
+    """Yield a report in the format that was asked for, in pieces."""
+    if request.get("format") == "json":
+        return json_text(report)
+    return plain(LAYOUTS[request["command"]](report), width)
+
+
+def deliver(pieces: Iterator[str], output: Optional[str]) -> None:
+    """Write a report to standard output or, whole or not at all, to a file. Raise WriteError."""
+    if output is not None:
+        write_whole(output, pieces)
+        return
+    try:
+        write = sys.stdout.buffer.write
+        for piece in pieces:
+            write(piece.encode("utf-8", "surrogateescape"))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)  # as any other program in a pipe that was closed
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise WriteError("cannot write to standard output: %s" % error.strerror) from error
+
+
+def guarded(work: Any, *, debug: bool, name: str) -> int:
+    """Return the exit status of *work*, with every failure translated: the one place for that."""
+    try:
+        return int(work())
+    except IpcopsError as error:
+        print("%s: %s" % (name, error), file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("%s: interrupted" % name, file=sys.stderr)
+        return exits.INTERRUPTED
+    except Exception as error:  # noqa: BLE001  # a defect of ours, told in one line
+        if debug:
+            traceback.print_exc()
+        print(
+            "%s: a defect in ipcops itself (%s: %s); %s" % (name, type(error).__name__, error, DEFECT_ADDRESS),
+            file=sys.stderr,
+        )
+        return exits.DEFECT
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run one command and return its exit status."""
+    gc.disable()  # one short run that only grows: collecting would cost a tenth and free nothing
+    words: List[str] = list(sys.argv[1:] if arguments is None else arguments)
+
+    def work() -> int:
+        request: Dict[str, Any] = vars(parser().parse_args(words))
+        report = run(request)
+        width = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
+        deliver(text_of(request, report, width), request.get("output"))
+        return status(request, report)
+
+    return guarded(work, debug="--debug" in words, name="ipcops")
+
+

@@ -1,0 +1,89 @@
+"""Which columns a table of objects has: one list per kind, most important first of the optional.
+
+An optional column is shown where the terminal is wide enough; ``why`` takes what is left.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Tuple
+
+from .rules.base import size
+from .verdicts.case import duration
+
+Object = Mapping[str, Any]
+
+
+class Show(NamedTuple):
+    """One column: its heading, how to get its text, where it is aligned, when it may go."""
+
+    heading: str
+    text: Callable[[Object], str]
+    right: bool = False
+    optional: int = 0
+    """0: always there; otherwise the order in which columns appear as the width grows."""
+
+
+def owner(one: Object) -> str:
+    """Return who owns an object, in a word."""
+    who = one["owner"]
+    return str(who["user"] or "uid %d" % who["uid"])
+
+
+def holders(one: Object) -> str:
+    """Return the processes that hold an object: the first, and how many more."""
+    if not one["holders"]:
+        return "-"
+    first = one["holders"][0]
+    more = len(one["holders"]) - 1
+    return "%d (%s)" % (first["pid"], first["command"]) + (" +%d" % more if more else "")
+
+
+def _protection(one: Object) -> str:
+    return one["protection"]["name"] if one["protection"] else "-"
+
+
+_ID = Show("ID", lambda one: str(one["id"]), right=True)
+_KEY = Show("KEY", lambda one: one["key"], optional=1)
+_NAME = Show("NAME", lambda one: one["path"])
+_OWNER = Show("OWNER", owner)
+_MODE = Show("MODE", lambda one: one["mode"], optional=2)
+_SIZE = Show("SIZE", lambda one: size(one["size"]), right=True)
+_AGE = Show("UNUSED", lambda one: duration(one["age"]), right=True)
+_VERDICT = Show("VERDICT", lambda one: one["verdict"])
+_PROTECTED = Show("PROTECTED", _protection, optional=3)
+_HOLDERS = Show("HOLDERS", holders, optional=4)
+_WHY = Show("WHY", lambda one: one["reasons"][0] if one["reasons"] else "")
+
+
+def _count(heading: str, name: str) -> Show:
+    return Show(heading, lambda one: "-" if one[name] is None else str(one[name]), right=True)
+
+
+COLUMNS: Dict[str, Tuple[Show, ...]] = {
+    "shm": (_ID, _KEY, _OWNER, _MODE, _SIZE, _count("ATTACHED", "nattch"), _AGE, _VERDICT, _PROTECTED, _HOLDERS, _WHY),
+    "sem": (_ID, _KEY, _OWNER, _MODE, _count("SEMAPHORES", "nsems"), _AGE, _VERDICT, _PROTECTED, _WHY),
+    "msg": (
+        _ID, _KEY, _OWNER, _MODE, _count("MESSAGES", "qnum"), _count("BYTES", "cbytes"), _count("OF", "qbytes"),
+        _AGE, _VERDICT, _PROTECTED, _WHY,
+    ),
+    "posix-shm": (_NAME, _OWNER, _MODE, _SIZE, _AGE, _VERDICT, _PROTECTED, _HOLDERS, _WHY),
+    "posix-sem": (_NAME, _OWNER, _MODE, _AGE, _VERDICT, _PROTECTED, _HOLDERS, _WHY),
+    "posix-mq": (
+        _NAME, _OWNER, _MODE, _count("MESSAGES", "curmsgs"), _count("OF", "maxmsg"),
+        _AGE, _VERDICT, _PROTECTED, _HOLDERS, _WHY,
+    ),
+}  # fmt: skip
+
+KIND_NAMES: Dict[str, Tuple[str, str]] = {
+    "shm": ("System V segment", "System V segments"),
+    "sem": ("semaphore set", "semaphore sets"),
+    "msg": ("message queue", "message queues"),
+    "posix-shm": ("POSIX shared memory file", "POSIX shared memory files"),
+    "posix-sem": ("named semaphore", "named semaphores"),
+    "posix-mq": ("POSIX queue", "POSIX queues"),
+}
+
+
+def counted(kind: str, count: int) -> str:
+    """Return a number of objects in words."""
+    return "%d %s" % (count, KIND_NAMES[kind][count != 1])

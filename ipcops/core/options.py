@@ -1,0 +1,32 @@
+"""What every command and option means, said once for the CLI and for the agent."""
+
+from __future__ import annotations
+
+from .model import KINDS, SEVERITIES, VERDICTS
+
+HELP = {
+    "ipcops": "Audit, list and explain the inter-process communication objects of this host.",
+    "audit": "Tell what is wrong with IPC here, who left it, and how sure that is.",
+    "list": "List the objects, with verdicts and holders.",
+    "show": "Tell all that is known of an object: its holders and waiters, its verdict and why.",
+    "rules": "List the rules; tell one in full.",
+    "render": "Render a template; 'policy' is the policy file with every setting explained.",
+    "template": "The template; --list lists them.",
+    "list_templates": "List the templates.",
+    "format": "table for a person, json for a program.",
+    "output": "Write to FILE instead of standard output, whole or not at all.",
+    "debug": "Show the traceback of a defect in ipcops itself.",
+    "policy": "The policy file (default: /etc/ipcops/ipcops.conf, if there is one).",
+    "deadline": "How long looking may take (default: the policy's, 10).",
+    "kind": "Only this kind (repeatable): %s." % ", ".join(KINDS),
+    "rule": "Only this rule (repeatable); 'ipcops rules' lists them.",
+    "min_severity": "Only findings at least this grave: %s." % ", ".join(SEVERITIES),
+    "fail_on": "End with status 1 at findings this grave; none never fails.",
+    "require_complete": "End with status 3 when anything could not be seen.",
+    "samples": "Look N times; what needs two looks is sure only then (default: 1).",
+    "interval": "Time between two looks.",
+    "verdict": "Only this verdict (repeatable): %s." % ", ".join(VERDICTS),
+    "owner": "Only objects of this user, by name or number.",
+    "sort": "Order by id, size, age or owner.",
+    "object": "The object: by id (shm:32768), by key (sem:0x1111) or by name (posix-shm:/psm_1a2b3c4d).",
+}

@@ -1,0 +1,24 @@
+"""Reports to people and programs: one renderer per format, and the choice between them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import Any
+
+from ipcops.core import agent
+from ipcops.core.text import LAYOUTS
+
+
+def deliver(request: dict[str, Any], report: dict[str, Any]) -> None:
+    """Show a report as it was asked for: in colour on a terminal, plain or JSON anywhere else.
+
+    Raise WriteError.
+    """
+    width = shutil.get_terminal_size((80, 24)).columns
+    if request["format"] == "table" and request.get("output") is None and sys.stdout.isatty():
+        from ipcops.show.terminal import pieces  # noqa: PLC0415  # loads rich
+
+        agent.deliver(pieces(LAYOUTS[request["command"]](report), width), None)
+        return
+    agent.deliver(agent.text_of(request, report, width), request.get("output"))

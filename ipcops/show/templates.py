@@ -1,0 +1,65 @@
+"""The templates that ``ipcops render`` knows, and what each is filled with."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ipcops.core import policy
+from ipcops.core.errors import unknown_word
+from ipcops.core.known.protections import SHIPPED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WIDTH = 96
+PLACE = Path(__file__).parent.parent / "templates"
+
+
+class Template(NamedTuple):
+    """One template: its file, what it is for, and its variables."""
+
+    file: str
+    about: str
+    variables: Callable[[], dict[str, Any]]
+
+
+def _policy() -> dict[str, Any]:
+    sections: dict[str, list[policy.Setting]] = {}
+    for setting in policy.SETTINGS:
+        sections.setdefault(setting.section, []).append(setting)
+    return {
+        "path": policy.DEFAULT_PATH,
+        "sections": sections,
+        "protect_keys": policy.PROTECT_KEYS,
+        "shipped": SHIPPED,
+    }
+
+
+def comment(text: str, hang: int = 0) -> str:
+    """Return *text* as comment lines; further lines hang in by *hang*, as INI continuation wants."""
+    lines = textwrap.wrap(text, WIDTH - 2, subsequent_indent=" " * hang, break_on_hyphens=False)
+    return "\n".join("# " + line for line in lines)
+
+
+TEMPLATES = {"policy": Template("ipcops.conf.j2", "the policy file, with every setting explained", _policy)}
+
+
+def rendered(name: str) -> str:
+    """Return a template filled. Raise InputError for one that there is not."""
+    if name not in TEMPLATES:
+        raise unknown_word("template", name, TEMPLATES)
+    template = TEMPLATES[name]
+    environment = Environment(
+        loader=FileSystemLoader(PLACE),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701  # configuration files, not HTML
+    )
+    environment.filters["comment"] = comment
+    return environment.get_template(template.file).render(template.variables())
