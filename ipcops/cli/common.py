@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ipcops.core.agent import guarded
+from ipcops.core.deliver import guarded
 from ipcops.core.errors import InputError
 from ipcops.core.options import HELP
 from ipcops.core.policy import parse_duration

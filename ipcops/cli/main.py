@@ -9,7 +9,7 @@ import typer
 
 from ipcops import __version__
 from ipcops.cli import audit, list_, render, rules, show
-from ipcops.core.agent import guarded
+from ipcops.core.deliver import guarded
 from ipcops.core.options import HELP
 
 app = typer.Typer(

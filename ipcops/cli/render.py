@@ -20,7 +20,7 @@ def render(
     """Render one of the templates."""
 
     def work() -> int:
-        from ipcops.core.agent import deliver  # noqa: PLC0415  # --help needs none of it
+        from ipcops.core.deliver import deliver  # noqa: PLC0415  # --help needs none of it
         from ipcops.show.templates import TEMPLATES, rendered  # noqa: PLC0415
 
         if list_all:

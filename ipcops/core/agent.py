@@ -7,24 +7,15 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import shutil
-import signal
 import sys
-import traceback
-from typing import Any, Dict, Iterator, List, NoReturn, Optional, Sequence
+from typing import Any, Dict, List, NoReturn, Optional, Sequence
 
-from . import exits
-from .errors import InputError, IpcopsError, WriteError
-from .fs import write_whole
-from .model import Report, Request
+from .deliver import deliver, guarded, text_of
+from .errors import InputError
 from .options import HELP
 from .policy import parse_duration
-from .records import json_text
 from .run import run, status
-from .text import LAYOUTS, plain
-
-DEFECT_ADDRESS = "please report it with this line and the output of --debug"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -75,52 +66,6 @@ def parser() -> argparse.ArgumentParser:
     rules = commands.add_parser("rules", parents=[common], help=HELP["rules"])
     rules.add_argument("rules", nargs="*", metavar="RULE", help=HELP["rule"])
     return top
-
-
-def text_of(request: Request, report: Report, width: int = 80) -> Iterator[str]:
-    """Yield a report in the format that was asked for, in pieces."""
-    if request.get("format") == "json":
-        return json_text(report)
-    return plain(LAYOUTS[request["command"]](report), width)
-
-
-def deliver(pieces: Iterator[str], output: Optional[str]) -> None:
-    """Write a report to standard output or, whole or not at all, to a file. Raise WriteError."""
-    if output is not None:
-        write_whole(output, pieces)
-        return
-    try:
-        write = sys.stdout.buffer.write
-        for piece in pieces:
-            write(piece.encode("utf-8", "surrogateescape"))
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGPIPE)  # as any other program in a pipe that was closed
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise WriteError("cannot write to standard output: %s" % error.strerror) from error
-
-
-def guarded(work: Any, *, debug: bool, name: str) -> int:
-    """Return the exit status of *work*, with every failure translated: the one place for that."""
-    try:
-        return int(work())
-    except IpcopsError as error:
-        print("%s: %s" % (name, error), file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        print("%s: interrupted" % name, file=sys.stderr)
-        return exits.INTERRUPTED
-    except Exception as error:  # noqa: BLE001  # a defect of ours, told in one line
-        if debug:
-            traceback.print_exc()
-        print(
-            "%s: a defect in ipcops itself (%s: %s); %s" % (name, type(error).__name__, error, DEFECT_ADDRESS),
-            file=sys.stderr,
-        )
-        return exits.DEFECT
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

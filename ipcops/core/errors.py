@@ -6,7 +6,6 @@ once, in :mod:`ipcops.core.agent` and in ``ipcops/cli/main.py``.
 
 from __future__ import annotations
 
-import difflib
 from typing import Iterable
 
 from . import exits
@@ -41,6 +40,8 @@ class WriteError(IpcopsError):
 
 def unknown_word(what: str, word: str, known: Iterable[str]) -> InputError:
     """Return the error for a *word* that is none of *known*, naming the nearest one."""
+    import difflib  # slow to load, and most runs are spelled right
+
     words = list(known)
     folded = {candidate.casefold(): candidate for candidate in words}
     near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.0)

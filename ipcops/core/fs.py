@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
-from dataclasses import dataclass
-from typing import Iterable, Iterator, List, Optional, Tuple
+from typing import Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from .errors import WriteError
 
@@ -21,8 +19,7 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _DIRECTORY = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 
 
-@dataclass(frozen=True)
-class FileInfo:
+class FileInfo(NamedTuple):
     """What lstat(2) says of a file. Sizes in bytes, times in epoch seconds."""
 
     dev: int
@@ -43,8 +40,7 @@ class FileInfo:
         return stat.S_ISREG(self.mode)
 
 
-@dataclass(frozen=True)
-class Space:
+class Space(NamedTuple):
     """What statvfs(3) says of a file system: bytes and inodes, all of them and the used ones."""
 
     size: int
@@ -159,8 +155,7 @@ class Directory:
             os.close(fd)
 
 
-@dataclass(frozen=True)
-class Roots:
+class Roots(NamedTuple):
     """Where the host's directories are. Tests give a captured tree instead."""
 
     proc: Directory
@@ -194,6 +189,8 @@ def write_whole(path: str, pieces: Iterable[str]) -> None:
             with open(path, "wb") as target:
                 target.writelines(piece.encode("utf-8", "surrogateescape") for piece in pieces)
             return
+        import tempfile  # a terminal or a pipe needs none of it
+
         real = os.path.realpath(path)
         mode = stat.S_IMODE(os.stat(real).st_mode) if os.path.exists(real) else 0o666 & ~_umask()
         fd, draft = tempfile.mkstemp(dir=os.path.dirname(real) or ".", prefix=".ipcops-")

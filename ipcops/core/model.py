@@ -1,9 +1,13 @@
-"""Every value type: what exists on the host, and what we say about it."""
+"""Every value type: what exists on the host, and what we say about it.
+
+Named tuples and not dataclasses: every start of ipcops pays for each class, and a frozen
+dataclass costs eight times as much to make (docs/adr/0001-named-tuples.md).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+from types import MappingProxyType
+from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 SYSV_KINDS = ("shm", "sem", "msg")
 POSIX_KINDS = ("posix-shm", "posix-sem", "posix-mq")
@@ -19,6 +23,8 @@ SHM_DEST = 0o1000
 """Mode bit: the segment goes away at its last detach (include/linux/shm.h)."""
 SHM_LOCKED = 0o2000
 """Mode bit: the segment is locked in memory (include/linux/shm.h)."""
+
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 OVERFLOW_ID = 65534
 """What an unmapped uid or gid reads as inside a user namespace (user_namespaces(7))."""
@@ -61,8 +67,7 @@ class Table:
         return [column[row] for row in rows]
 
 
-@dataclass(frozen=True)
-class Gap:
+class Gap(NamedTuple):
     """Something that could not be seen, and why.
 
     ``evidence`` says which piece of evidence is missing (see :class:`Evidence`); ``kind``
@@ -91,8 +96,7 @@ class Evidence:
     MOUNT = "mount"
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(NamedTuple):
     """A process that was there during the scan; its identity is pid plus start time."""
 
     pid: int
@@ -111,8 +115,7 @@ class Process:
         return not (self.kernel_thread or self.zombie)
 
 
-@dataclass(frozen=True)
-class Waiter:
+class Waiter(NamedTuple):
     """A thread blocked in a system call on an object."""
 
     process: Process
@@ -120,8 +123,7 @@ class Waiter:
     call: str
 
 
-@dataclass(frozen=True)
-class Unlinked:
+class Unlinked(NamedTuple):
     """A file of the /dev/shm mount without a name that a process still holds."""
 
     ino: int
@@ -131,8 +133,7 @@ class Unlinked:
     holders: Tuple[Process, ...]
 
 
-@dataclass(frozen=True)
-class Semaphores:
+class Semaphores(NamedTuple):
     """The semaphores of one set: value, last pid, and how many threads wait."""
 
     values: Tuple[int, ...]
@@ -141,8 +142,7 @@ class Semaphores:
     zcnt: Tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(NamedTuple):
     """Which machine this is. Memory and page size in bytes."""
 
     hostname: str
@@ -157,8 +157,7 @@ class Host:
     initial_pid_namespace: bool = True
 
 
-@dataclass(frozen=True)
-class ShmMount:
+class ShmMount(NamedTuple):
     """The file system at /dev/shm. Sizes in bytes; ``dev`` as stat(2) gives it."""
 
     path: str
@@ -173,30 +172,28 @@ class ShmMount:
     other_entries: int = 0
 
 
-@dataclass(frozen=True)
-class Processes:
+class Processes(NamedTuple):
     """What the scan of /proc found: who runs, who holds what, who is blocked on what."""
 
     by_pid: Mapping[int, Process]
-    attached: Mapping[int, Tuple[Process, ...]] = field(default_factory=dict)
+    attached: Mapping[int, Tuple[Process, ...]] = NOTHING
     """Segment id to the processes that have it mapped, in our IPC namespace."""
-    holding: Mapping[Tuple[int, int], Tuple[Process, ...]] = field(default_factory=dict)
+    holding: Mapping[Tuple[int, int], Tuple[Process, ...]] = NOTHING
     """(device, inode) to the processes that have the file mapped or open."""
-    blocked: Mapping[Tuple[str, Any], Tuple[Waiter, ...]] = field(default_factory=dict)
+    blocked: Mapping[Tuple[str, Any], Tuple[Waiter, ...]] = NOTHING
     """(kind, id) or ("posix-mq", (device, inode)) to the threads blocked on it."""
     unlinked: Tuple[Unlinked, ...] = ()
-    mqueue_limits: Mapping[int, int] = field(default_factory=dict)
+    mqueue_limits: Mapping[int, int] = NOTHING
     """Owner uid to the least RLIMIT_MSGQUEUE (bytes) of its processes."""
     unlinked_queues: Tuple[Tuple[int, int, int], ...] = ()
     """(uid, maxmsg, msgsize) of queues without a name that are still open."""
-    users: Mapping[int, Tuple[Process, ...]] = field(default_factory=dict)
+    users: Mapping[int, Tuple[Process, ...]] = NOTHING
     """uid to its living processes."""
-    groups: Mapping[int, Tuple[Process, ...]] = field(default_factory=dict)
+    groups: Mapping[int, Tuple[Process, ...]] = NOTHING
     """gid to the living processes that are in it."""
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """All that one look at the host gave. Times are epoch seconds; *now* is a field."""
 
     host: Host
@@ -230,8 +227,7 @@ class Snapshot:
 # ---------------------------------------------------------------- what we say
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What is true of an object, how sure we are, and why, in words.
 
     ``suspected`` marks an ``unknown`` where all that could be seen says orphan and only
@@ -244,16 +240,14 @@ class Verdict:
     suspected: bool = False
 
 
-@dataclass(frozen=True)
-class Protection:
+class Protection(NamedTuple):
     """Which section covers an object, and why."""
 
     name: str
     reason: str
 
 
-@dataclass(frozen=True)
-class FindingGroup:
+class FindingGroup(NamedTuple):
     """The findings of one rule that share severity and confidence.
 
     ``rows`` are rows of ``table``; without a table it is one finding about the host.
@@ -273,13 +267,12 @@ class FindingGroup:
     table: Optional[Table] = None
     rows: Sequence[int] = (0,)
     columns: Tuple[str, ...] = ()
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = NOTHING
+    fields: Mapping[str, Sequence[str]] = NOTHING
 
     def only(self, kept: Sequence[int]) -> FindingGroup:
         """Return the group with only the findings at the given positions."""
-        return replace(
-            self,
+        return self._replace(
             rows=[self.rows[at] for at in kept],
             evidence={
                 name: tuple(value[at] for at in kept) if isinstance(value, tuple) else value

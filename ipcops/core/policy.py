@@ -6,11 +6,9 @@ documentation (``ipcops render policy``), its parser and the defaults are made f
 
 from __future__ import annotations
 
-import configparser
 import fnmatch
 import re
-from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from .errors import InputError, unknown_word
 from .known.idioms import IDIOMS
@@ -85,8 +83,7 @@ def parse_key_range(text: str) -> Tuple[int, int]:
 # ---------------------------------------------------------------- settings
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One key of the policy file: its default as a user writes it, unit, bounds and meaning."""
 
     section: str
@@ -206,8 +203,7 @@ PROTECT_KEYS: Dict[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class ProtectSection:
+class ProtectSection(NamedTuple):
     """One ``[protect NAME]``: an object must match every criterion that is given."""
 
     name: str
@@ -230,8 +226,7 @@ class ProtectSection:
         )
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """What of an object a ``[protect]`` section can ask for."""
 
     kind: str
@@ -257,14 +252,18 @@ def _in_range(key: Optional[int], span: Tuple[int, int]) -> bool:
     return key is not None and span[0] <= key <= span[1]
 
 
-@dataclass(frozen=True)
 class Policy:
     """The settings in force, and what is protected."""
 
-    values: Mapping[Tuple[str, str], Any]
-    protect: Tuple[ProtectSection, ...]
-    source: str = "the defaults"
-    notes: Tuple[str, ...] = field(default=())
+    def __init__(
+        self,
+        values: Mapping[Tuple[str, str], Any],
+        protect: Tuple[ProtectSection, ...],
+        source: str = "the defaults",
+    ) -> None:
+        self.values = values
+        self.protect = protect
+        self.source = source
 
     def __getitem__(self, where: Tuple[str, str]) -> Any:
         return self.values[where]
@@ -331,6 +330,8 @@ def parse_policy(text: str, path: str, rules: Iterable[str] = ()) -> Policy:
     Raise InputError naming file, line and the nearest valid word for anything unknown or out
     of bounds. *rules* are the rule ids that ``exempt`` may name; empty checks none.
     """
+    import configparser  # most hosts have no policy file
+
     parser = configparser.ConfigParser(interpolation=None, strict=True, default_section="\0", empty_lines_in_values=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys are case-sensitive
     try:

@@ -6,8 +6,7 @@ import shutil
 import sys
 from typing import Any
 
-from ipcops.core import agent
-from ipcops.core.text import LAYOUTS
+from ipcops.core import deliver as core
 
 
 def deliver(request: dict[str, Any], report: dict[str, Any]) -> None:
@@ -17,8 +16,9 @@ def deliver(request: dict[str, Any], report: dict[str, Any]) -> None:
     """
     width = shutil.get_terminal_size((80, 24)).columns
     if request["format"] == "table" and request.get("output") is None and sys.stdout.isatty():
+        from ipcops.core.text import LAYOUTS  # noqa: PLC0415
         from ipcops.show.terminal import pieces  # noqa: PLC0415  # loads rich
 
-        agent.deliver(pieces(LAYOUTS[request["command"]](report), width), None)
+        core.deliver(pieces(LAYOUTS[request["command"]](report), width), None)
         return
-    agent.deliver(agent.text_of(request, report, width), request.get("output"))
+    core.deliver(core.text_of(request, report, width), request.get("output"))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
-from typing import FrozenSet, List
+from typing import FrozenSet, List, NamedTuple
 
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
-@dataclass(frozen=True)
-class Mount:
+class Mount(NamedTuple):
     """One line of mountinfo. ``dev`` as stat(2) gives it, ``root`` is what of the file system is mounted."""
 
     mount_id: int

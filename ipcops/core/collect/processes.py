@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass, field
 from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..fs import Directory, Roots, clock_ticks
@@ -144,8 +143,7 @@ def device_text(dev: int) -> str:
     return "%02x:%02x" % (os.major(dev), os.minor(dev))
 
 
-@dataclass
-class Wanted:
+class Wanted(NamedTuple):
     """What the scan has to look for; what nobody needs is not read."""
 
     shm_ids: bool = False
@@ -159,18 +157,18 @@ class Wanted:
     unreadable_ok: FrozenSet[str] = frozenset()
 
 
-@dataclass
 class _Found:
     """What the scan gathers, process by process."""
 
-    by_pid: Dict[int, Process] = field(default_factory=dict)
-    attached: Dict[int, List[Process]] = field(default_factory=dict)
-    holding: Dict[Tuple[int, int], List[Process]] = field(default_factory=dict)
-    blocked: Dict[Tuple[str, Any], List[Waiter]] = field(default_factory=dict)
-    unlinked: Dict[int, Tuple[int, int, str]] = field(default_factory=dict)
-    mqueue_limits: Dict[int, int] = field(default_factory=dict)
-    unlinked_queues: Dict[Tuple[int, int], Tuple[int, int, int]] = field(default_factory=dict)
-    gaps: List[Gap] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.by_pid: Dict[int, Process] = {}
+        self.attached: Dict[int, List[Process]] = {}
+        self.holding: Dict[Tuple[int, int], List[Process]] = {}
+        self.blocked: Dict[Tuple[str, Any], List[Waiter]] = {}
+        self.unlinked: Dict[int, Tuple[int, int, str]] = {}
+        self.mqueue_limits: Dict[int, int] = {}
+        self.unlinked_queues: Dict[Tuple[int, int], Tuple[int, int, int]] = {}
+        self.gaps: List[Gap] = []
 
 
 class _Unreadable(Exception):

@@ -6,7 +6,6 @@ has ended by then, while the other order would call a process dead that began in
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
@@ -107,7 +106,7 @@ def take(
 def _finished(
     snapshot: Snapshot, semaphores: Dict[int, Semaphores], gaps: List[Gap], seconds: float
 ) -> Snapshot:
-    return dataclasses.replace(snapshot, semaphores=semaphores, gaps=tuple(gaps), seconds=seconds)
+    return snapshot._replace(semaphores=semaphores, gaps=tuple(gaps), seconds=seconds)
 
 
 def _own_mounts(roots: Roots, gaps: List[Gap]) -> List[mounts.Mount]:

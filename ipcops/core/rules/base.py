@@ -7,9 +7,8 @@ of ``ipcops rules`` are made from that.
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
-from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..model import FindingGroup, Protection, Table, Verdict
 from ..policy import Candidate
@@ -18,8 +17,7 @@ from ..verdicts import Case, judge
 Judge = Callable[[Case], Iterable[FindingGroup]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """One rule of the catalogue."""
 
     id: str
@@ -46,8 +44,7 @@ class Rule:
         """Yield what the rule found, named and graded."""
         for group in self.judge(case):
             if len(group.rows):
-                yield dataclasses.replace(
-                    group,
+                yield group._replace(
                     rule=self.id,
                     title=self.title,
                     severity=group.severity or self.severity,
@@ -150,8 +147,7 @@ def steady(case: Case, kind: str, rows: Sequence[int], columns: Sequence[str]) -
 # ---------------------------------------------------------------- leaks
 
 
-@dataclasses.dataclass(frozen=True)
-class Leaks:
+class Leaks(NamedTuple):
     """The abandoned objects of one kind, apart by confidence."""
 
     table: Table
