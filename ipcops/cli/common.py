@@ -41,9 +41,9 @@ def carry_out(request: dict[str, Any]) -> None:
     """Run a request, show its report, and end with its exit status."""
 
     def work() -> int:
-        from ipcops.core.run import run, status  # noqa: PLC0415  # --help needs none of it
-        from ipcops.show import deliver  # noqa: PLC0415
-        from ipcops.show.progress import Progress  # noqa: PLC0415
+        from ipcops.core.run import run, status  # --help needs none of it
+        from ipcops.show import deliver
+        from ipcops.show.progress import Progress
 
         if request["format"] not in ("table", "json"):
             raise InputError("unknown format '%s'; it is table or json" % request["format"])

@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001  # Typer's callback signature
+def _version(wanted: bool) -> None:  # Typer's callback signature
     if wanted:
         typer.echo("ipcops %s" % __version__)
         raise typer.Exit
@@ -30,7 +30,7 @@ def _version(wanted: bool) -> None:  # noqa: FBT001  # Typer's callback signatur
 
 @app.callback()
 def top(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),  # noqa: FBT001, FBT003
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Hold the options that stand before a command."""
 

@@ -20,8 +20,8 @@ def render(
     """Render one of the templates."""
 
     def work() -> int:
-        from ipcops.core.deliver import deliver  # noqa: PLC0415  # --help needs none of it
-        from ipcops.show.templates import TEMPLATES, rendered  # noqa: PLC0415
+        from ipcops.core.deliver import deliver  # --help needs none of it
+        from ipcops.show.templates import TEMPLATES, rendered
 
         if list_all:
             deliver(iter(["%-10s%s\n" % (name, one.about) for name, one in TEMPLATES.items()]), output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -49,18 +50,23 @@ def guarded(work: Any, *, debug: bool, name: str) -> int:
     try:
         return int(work())
     except IpcopsError as error:
-        print("%s: %s" % (name, error), file=sys.stderr)
+        _say(name, str(error))
         return error.exit_status
     except KeyboardInterrupt:
-        print("%s: interrupted" % name, file=sys.stderr)
+        _say(name, "interrupted")
         return exits.INTERRUPTED
     except Exception as error:  # noqa: BLE001  # a defect of ours, told in one line
         if debug:
             import traceback
 
             traceback.print_exc()
-        print(
-            "%s: a defect in ipcops itself (%s: %s); %s" % (name, type(error).__name__, error, DEFECT_ADDRESS),
-            file=sys.stderr,
-        )
+        _say(name, "a defect in ipcops itself (%s: %s); %s" % (type(error).__name__, error, DEFECT_ADDRESS))
         return exits.DEFECT
+
+
+def _say(name: str, message: str) -> None:
+    """Write one line to standard error; names of objects may hold anything, so they are escaped."""
+    from .text import printable
+
+    with contextlib.suppress(OSError):  # a closed standard error must not hide the exit status
+        sys.stderr.write("%s: %s\n" % (name, printable(message)))

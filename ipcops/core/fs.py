@@ -86,7 +86,7 @@ class Directory:
         """Give the descriptor back."""
         os.close(self.fd)
 
-    def __enter__(self) -> Directory:
+    def __enter__(self) -> Directory:  # noqa: PYI034  # Python 3.9 has no Self
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from .model import Semaphores
 
-# include/uapi/linux/{ipc,sem,msg,shm}.h
+# Commands, from the headers ipc.h, sem.h and msg.h of include/uapi/linux.
 _IPC_STAT = 2
 _MSG_INFO, _MSG_STAT_ANY = 12, 13
 _GETPID, _GETALL, _GETNCNT, _GETZCNT = 11, 13, 14, 15
@@ -167,6 +167,7 @@ class Kernel:
         buffer = ctypes.create_string_buffer(_MSG_SIZE)
         address, number, call = ctypes.addressof(buffer), self.machine.msgctl, self._call
         # MSG_STAT_ANY takes an index, the low 15 (or 24) bits of an id, and answers the id.
+        view = ctypes.c_long.from_buffer(buffer, _MSG_WORDS["qbytes"])
         results: List[Optional[int]] = []
         for msqid in msqids:
             found = -1
@@ -176,10 +177,7 @@ class Kernel:
                     break
             if found != msqid and call(number, msqid, _IPC_STAT, address, 0, 0) == 0:
                 found = msqid
-            word = _MSG_WORDS["qbytes"]
-            results.append(
-                int.from_bytes(buffer[word : word + 8], "little") if found == msqid else None
-            )
+            results.append(view.value if found == msqid else None)
         return results
 
     # ------------------------------------------------------------- POSIX queues

@@ -332,7 +332,9 @@ def parse_policy(text: str, path: str, rules: Iterable[str] = ()) -> Policy:
     """
     import configparser  # most hosts have no policy file
 
-    parser = configparser.ConfigParser(interpolation=None, strict=True, default_section="\0", empty_lines_in_values=False)
+    parser = configparser.ConfigParser(
+        interpolation=None, strict=True, default_section="\0", empty_lines_in_values=False
+    )
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys are case-sensitive
     try:
         parser.read_string(text, source=path)

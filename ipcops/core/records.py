@@ -76,27 +76,27 @@ def _inside_string(values: Iterable[str]) -> List[str]:
 
 
 class Records(Sequence):  # type: ignore[type-arg]  # Sequence[...] is no base class on Python 3.9's mypy view
-    """*count* dictionaries of one shape; see the module's text."""
+    """*length* dictionaries of one shape; see the module's text."""
 
-    __slots__ = ("count", "template")
+    __slots__ = ("length", "template")
 
-    def __init__(self, template: Template, count: int) -> None:
+    def __init__(self, template: Template, length: int) -> None:
         self.template = template
-        self.count = count
+        self.length = length
 
     def __len__(self) -> int:
-        return self.count
+        return self.length
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [self[row] for row in range(*index.indices(self.count))]
-        row = index + self.count if index < 0 else index
-        if not 0 <= row < self.count:
+            return [self[row] for row in range(*index.indices(self.length))]
+        row = index + self.length if index < 0 else index
+        if not 0 <= row < self.length:
             raise IndexError(index)
         return _resolved(self.template, row)
 
     def __iter__(self) -> Iterator[Any]:
-        return (_resolved(self.template, row) for row in range(self.count))
+        return (_resolved(self.template, row) for row in range(self.length))
 
     def json_lines(self) -> Iterator[str]:
         """Yield the JSON text of one dictionary after the other."""
@@ -106,7 +106,7 @@ class Records(Sequence):  # type: ignore[type-arg]  # Sequence[...] is no base c
         form = "".join(parts)
         if not columns:
             text = form % ()
-            return (text for _ in range(self.count))
+            return (text for _ in range(self.length))
         return map(form.__mod__, zip(*columns))
 
 

@@ -86,7 +86,7 @@ def audit_report(case: Case, groups: Iterable[FindingGroup]) -> Report:
     """Return the report of an audit: limits, usage, and the findings, worst first."""
     snapshot = case.snapshot
     ordered = sorted(groups, key=lambda group: (SEVERITIES.index(group.severity), group.rule))
-    summary = {severity: 0 for severity in SEVERITIES}
+    summary = dict.fromkeys(SEVERITIES, 0)
     for group in ordered:
         summary[group.severity] += len(group.rows)
     return {

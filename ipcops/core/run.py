@@ -145,7 +145,8 @@ def _findings(
 def _not_exempt(case: Case, group: FindingGroup) -> List[FindingGroup]:
     if not case.policy["audit", "exempt"]:
         return [group]
-    kept = [at for at, row in enumerate(group.rows) if not case.policy.exempts(group.rule, group.kind, _names(group, row))]
+    exempts = case.policy.exempts
+    kept = [at for at, row in enumerate(group.rows) if not exempts(group.rule, group.kind, _names(group, row))]
     if len(kept) == len(group.rows):
         return [group]
     return [group.only(kept)] if kept else []
@@ -175,7 +176,12 @@ def _kinds(words: Optional[Sequence[str]]) -> Tuple[str, ...]:
 def _list(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
     kinds = _kinds(request.get("kinds"))
     snapshot = take(
-        roots, kernel, policy, kinds, deadline=request.get("deadline"), ask_about=lambda seen: range(len(seen.tables["sem"]))
+        roots,
+        kernel,
+        policy,
+        kinds,
+        deadline=request.get("deadline"),
+        ask_about=lambda seen: range(len(seen.tables["sem"])),
     )
     _require_something(snapshot)
     case = Case(snapshot, policy)
@@ -238,7 +244,9 @@ def _parse_object(word: str) -> Tuple[str, str]:
         try:
             int(name, 0)
         except ValueError:
-            raise InputError("'%s' is neither an id nor a key; write %s:32768 or %s:0x1111" % (word, kind, kind)) from None
+            raise InputError(
+                "'%s' is neither an id nor a key; write %s:32768 or %s:0x1111" % (word, kind, kind)
+            ) from None
     return kind, name
 
 

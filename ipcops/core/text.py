@@ -45,7 +45,6 @@ class Grid(NamedTuple):
     right: Sequence[bool]
 
 
-Block = Union[Para, Grid]
 BLANK = Para(())
 
 
@@ -106,9 +105,10 @@ def audit(report: Report) -> Iterator[Block]:
     for finding in report["findings"]:
         who = finding["owner"]["uid"] if finding["owner"] else None
         guard = finding["evidence"].get("protection")
+        apart = finding["reason"] if finding["owner"] is None else None  # of the host: each its own
         key = (
             finding["severity"], finding["rule"], finding["title"], finding["kind"],
-            who, finding["confidence"], guard, None if finding["id"] or finding["path"] or who is not None else finding["reason"],
+            who, finding["confidence"], guard, apart,
         )  # fmt: skip
         folds.setdefault(key, Fold()).add(finding)
     yield _para(headline(report, folds), "strong")
@@ -294,6 +294,8 @@ class ObjectGrid(NamedTuple):
         return self.columns[at].optional
 
 
+Block = Union[Para, Grid, ObjectGrid]
+
 _TIMES = frozenset(("atime", "dtime", "ctime", "otime", "stime", "rtime", "mtime"))
 _LEFT_OUT = frozenset(
     ("kind", "id", "path", "verdict", "confidence", "reasons", "protection", "holders", "waiters", "semaphores", "age")
@@ -378,7 +380,7 @@ def rules(report: Report) -> Iterator[Block]:
 # ---------------------------------------------------------------- plain text
 
 
-def plain(blocks: Iterable[Any], width: int = 80) -> Iterator[str]:
+def plain(blocks: Iterable[Block], width: int = 80) -> Iterator[str]:
     """Yield the lines of *blocks*, each with its line end, at most *width* wide where words allow."""
     for block in blocks:
         if isinstance(block, Para):

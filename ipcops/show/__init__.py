@@ -16,8 +16,8 @@ def deliver(request: dict[str, Any], report: dict[str, Any]) -> None:
     """
     width = shutil.get_terminal_size((80, 24)).columns
     if request["format"] == "table" and request.get("output") is None and sys.stdout.isatty():
-        from ipcops.core.text import LAYOUTS  # noqa: PLC0415
-        from ipcops.show.terminal import pieces  # noqa: PLC0415  # loads rich
+        from ipcops.core.text import LAYOUTS
+        from ipcops.show.terminal import pieces  # loads rich
 
         core.deliver(pieces(LAYOUTS[request["command"]](report), width), None)
         return

@@ -30,7 +30,7 @@ STYLES = {
 WORDS = {"in-use": "green", "idle": "cyan", "orphan": "bold red", "unknown": "yellow"}
 
 
-def pieces(blocks: Iterable[Block | ObjectGrid], width: int) -> Iterator[str]:
+def pieces(blocks: Iterable[Block], width: int) -> Iterator[str]:
     """Yield *blocks* as text with the terminal's colours; NO_COLOR and TERM=dumb are obeyed."""
     for block in blocks:
         buffer = io.StringIO()

@@ -14,6 +14,7 @@ INITIAL_PID_NAMESPACE = 4026531836
 
 USER_SLICE_MEMORY = "/sys/fs/cgroup/user.slice/memory.max"
 
+_UPTIME = re.compile(rb"(\d{1,18}(?:\.\d{1,9})?)\s")
 _NAMESPACE = re.compile(r"[a-z_]+:\[(\d+)\]\Z")
 
 
@@ -24,8 +25,11 @@ def parse_meminfo(text: bytes) -> Optional[int]:
 
 
 def parse_uptime(text: bytes) -> float:
-    """Return the seconds since boot, suspended time included, from /proc/uptime."""
-    return float(text.split()[0])
+    """Return the seconds since boot, suspended time included, from /proc/uptime. Raise ValueError."""
+    found = _UPTIME.match(text)
+    if not found:
+        raise ValueError("'%s' is no uptime" % text[:40].decode("ascii", "backslashreplace"))
+    return float(found.group(1))
 
 
 def parse_id_map(text: bytes) -> bool:

@@ -49,12 +49,13 @@ def parse_limit(name: str, text: bytes) -> Any:
 
 
 def parse_queue_limit(text: bytes) -> int:
-    """Return the soft RLIMIT_MSGQUEUE in bytes from /proc/PID/limits; -1 when unlimited."""
+    """Return the soft RLIMIT_MSGQUEUE in bytes from /proc/PID/limits; -1 when unlimited. Raise ValueError."""
     for line in text.split(b"\n"):
         if line.startswith(b"Max msgqueue size"):
-            word = line[len("Max msgqueue size") :].split()[0]
-            return -1 if word == b"unlimited" else int(word)
-    raise ValueError("no line 'Max msgqueue size'")
+            words = line[len("Max msgqueue size") :].split()
+            if words:
+                return -1 if words[0] == b"unlimited" else int(words[0])
+    raise ValueError("no value for 'Max msgqueue size'")
 
 
 def read_limits(proc: Directory, kinds: Tuple[str, ...]) -> Tuple[Dict[str, Any], List[Gap]]:

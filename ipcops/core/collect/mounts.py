@@ -31,11 +31,10 @@ def parse_mountinfo(text: bytes) -> List[Mount]:
         fields, tail = left.split(b" "), right.split(b" ")
         if not separator or len(fields) < 6 or len(tail) < 3:
             raise ValueError("'%s' is no line of mountinfo" % line.decode("utf-8", "backslashreplace"))
-        major, _, minor = fields[2].partition(b":")
         mounts.append(
             Mount(
                 mount_id=int(fields[0]),
-                dev=os.makedev(int(major), int(minor)),
+                dev=_device(fields[2]),
                 root=_path(fields[3]),
                 point=_path(fields[4]),
                 options=_options(fields[5]),
@@ -44,6 +43,14 @@ def parse_mountinfo(text: bytes) -> List[Mount]:
             )
         )
     return mounts
+
+
+def _device(field: bytes) -> int:
+    major, _, minor = field.partition(b":")
+    try:
+        return os.makedev(int(major), int(minor))
+    except OverflowError as error:
+        raise ValueError("'%s' in mountinfo is no device" % field.decode("ascii", "replace")) from error
 
 
 def _path(field: bytes) -> str:

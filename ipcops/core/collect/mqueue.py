@@ -58,7 +58,7 @@ def read_queues(
         private = False
         if error.errno == 19:  # ENODEV: no such file system
             why = "this kernel has no POSIX message queues"
-            return Queues(None, None, False, [Gap(Evidence.TABLE, "POSIX queues", why, kind="posix-mq")])
+            return Queues(None, None, mounted=False, gaps=[Gap(Evidence.TABLE, "POSIX queues", why, kind="posix-mq")])
         for mount in visible:
             try:
                 directory = Directory.open(mount.point)
@@ -67,7 +67,7 @@ def read_queues(
                 gaps.append(Gap(Evidence.TABLE, mount.point, str(failure.strerror), kind="posix-mq"))
     if directory is None:
         why = "no mqueue file system is mounted, and only root may look without one"
-        return Queues(None, None, False, [*gaps, Gap(Evidence.TABLE, "POSIX queues", why, kind="posix-mq")])
+        return Queues(None, None, mounted=False, gaps=[*gaps, Gap(Evidence.TABLE, "POSIX queues", why, kind="posix-mq")])
     with directory:
         dev = directory.own_info().dev
         if not private and namespace != INITIAL_IPC_NAMESPACE:

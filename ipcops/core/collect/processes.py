@@ -171,7 +171,7 @@ class _Found:
         self.gaps: List[Gap] = []
 
 
-class _Unreadable(Exception):
+class _UnreadableError(Exception):
     """A piece of evidence of one process that may not be read."""
 
     def __init__(self, evidence: str, what: str, error: OSError) -> None:
@@ -300,7 +300,7 @@ class _Scan:
     def _guarded(self, directory: Directory, process: Process, look: Any) -> None:
         try:
             look()
-        except _Unreadable as gap:
+        except _UnreadableError as gap:
             if gap.gone or self._may_stay_unseen(directory, process):
                 return
             what = "%s of pid %d (%s)" % (gap.what, process.pid, process.command)
@@ -328,7 +328,7 @@ class _Scan:
         try:
             text = directory.read("maps")
         except OSError as error:
-            raise _Unreadable(Evidence.MAPS, "memory maps", error) from error
+            raise _UnreadableError(Evidence.MAPS, "memory maps", error) from error
         sysv = self.wanted.shm_ids and b" /SYSV" in text
         if not sysv and not any(needle in text for needle in self.needles):
             return
@@ -345,7 +345,7 @@ class _Scan:
         try:
             return parse_namespace(directory.link("ns/ipc")) == self.namespace
         except OSError as error:
-            raise _Unreadable(evidence, "IPC namespace", error) from error
+            raise _UnreadableError(evidence, "IPC namespace", error) from error
 
     def _unlinked(self, directory: Directory, device: str, ino: int, path: str, text: bytes) -> None:
         """Note a mapped file without a name: link count 0 is the proof, not the word "deleted"."""
@@ -385,7 +385,7 @@ class _Scan:
                     if target[0] == "/":
                         links.append((number, target))
         except OSError as error:
-            raise _Unreadable(Evidence.DESCRIPTORS, "descriptors", error) from error
+            raise _UnreadableError(Evidence.DESCRIPTORS, "descriptors", error) from error
         if not links:
             return
         space = self._mount_space(directory)
@@ -410,7 +410,7 @@ class _Scan:
             rooted = directory.link("root") == "/"
         except (OSError, ValueError) as error:
             failure = error if isinstance(error, OSError) else OSError(0, str(error))
-            raise _Unreadable(Evidence.DESCRIPTORS, "mounts", failure) from error
+            raise _UnreadableError(Evidence.DESCRIPTORS, "mounts", failure) from error
         self._learn(space, mounts)
         if not rooted:  # its paths are not ours: look at every one
             self.prefixes[space] = ("/",)
@@ -447,7 +447,7 @@ class _Scan:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _Unreadable(Evidence.DESCRIPTORS, "descriptor %s" % number, error) from error
+            raise _UnreadableError(Evidence.DESCRIPTORS, "descriptor %s" % number, error) from error
         return (info.dev, info.ino) if info.dev in self.devices else None
 
     def _nameless(self, directory: Directory, number: str, target: str, file: Tuple[int, int]) -> None:
@@ -478,7 +478,7 @@ class _Scan:
             for name in directory.names("task"):
                 self._thread(directory, "task/%s/syscall" % name, process, int(name), queues)
         except OSError as error:
-            raise _Unreadable(Evidence.BLOCKED, "system calls", error) from error
+            raise _UnreadableError(Evidence.BLOCKED, "system calls", error) from error
 
     def _thread(
         self,

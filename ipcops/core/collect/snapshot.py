@@ -40,7 +40,7 @@ def take(
     limit = began + (policy["scan", "deadline"] if deadline is None else deadline)
     try:
         uptime = host.read_uptime(roots.proc)
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError) as error:
         raise UndeterminedError("/proc/uptime cannot be read (%s): is /proc mounted?" % error) from error
     now = time.time()
     namespace = host.read_namespace(roots.proc)

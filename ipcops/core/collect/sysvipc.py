@@ -19,6 +19,8 @@ NEEDED = {
     "msg": "key id mode cbytes qnum lspid lrpid uid gid cuid cgid stime rtime ctime".split(),
 }
 _SIGNED = ("key",)
+_KEYS = (-(1 << 31), (1 << 32) - 1)
+"""What 32 bits can say, with a sign (as the kernel writes it) or without."""
 _WORST_ROW = 200
 
 DENSE = 0.25
@@ -70,6 +72,8 @@ def _columns(names: Sequence[str], rows: List[List[bytes]]) -> Dict[str, Sequenc
         else:
             numbers = list(map(int, texts))
         if name in _SIGNED:
+            if numbers and not (_KEYS[0] <= min(numbers) and max(numbers) <= _KEYS[1]):
+                raise ValueError(name)
             numbers = [number & 0xFFFFFFFF for number in numbers]
         elif numbers and min(numbers) < 0:
             raise ValueError(name)

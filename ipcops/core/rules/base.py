@@ -8,7 +8,20 @@ of ``ipcops rules`` are made from that.
 from __future__ import annotations
 
 import shlex
-from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from ..model import FindingGroup, Protection, Table, Verdict
 from ..policy import Candidate
@@ -87,6 +100,11 @@ def size(count: Optional[float]) -> str:
             return "%d B" % number if unit == "B" else "%.1f %s" % (number, unit)
         number /= 1024
     return "%.1f TiB" % number
+
+
+def messages(count: int) -> str:
+    """Return a number of messages in words."""
+    return "1 message" if count == 1 else "%d messages" % count
 
 
 def owners(case: Case, table: Table, weights: Optional[Sequence[int]] = None) -> List[Dict[str, Any]]:

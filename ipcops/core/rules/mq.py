@@ -9,7 +9,7 @@ from ..model import FindingGroup, Table
 from ..queuecost import owners_cost
 from ..verdicts import mqueue as verdict
 from ..verdicts.case import Case
-from .base import leaks, mode_rows, most_by, near_limit, owners, percent, rule, size, steady
+from .base import leaks, messages, mode_rows, most_by, near_limit, owners, percent, rule, size, steady
 
 KIND = "posix-mq"
 
@@ -87,8 +87,8 @@ def leaked(case: Case) -> Iterator[FindingGroup]:
 
     def remedy(row: int) -> str:
         if table["curmsgs"][row]:
-            return "%d messages would be lost: have its program receive them; then %s" % (
-                table["curmsgs"][row], _remove(case, table, row),
+            return "%s would be lost: have its program receive them; then %s" % (
+                messages(table["curmsgs"][row]), _remove(case, table, row),
             )  # fmt: skip
         return _remove(case, table, row)
 

@@ -7,7 +7,7 @@ from typing import Dict, Iterator, List
 from ..model import FindingGroup, Table
 from ..verdicts import msg as verdict
 from ..verdicts.case import ALIVE, Case
-from .base import leaks, mode_rows, most_by, near_limit, owners, percent, rule, steady
+from .base import leaks, messages, mode_rows, most_by, near_limit, owners, percent, rule, steady
 
 KIND = "msg"
 
@@ -96,8 +96,8 @@ def abandoned(case: Case) -> Iterator[FindingGroup]:
 
     def remedy(row: int) -> str:
         if table["qnum"][row]:
-            return "%d messages would be lost: have its program drain it; then ipcrm -q %d" % (
-                table["qnum"][row], table["id"][row],
+            return "%s would be lost: have its program drain it; then ipcrm -q %d" % (
+                messages(table["qnum"][row]), table["id"][row],
             )  # fmt: skip
         return "ipcrm -q %d" % table["id"][row]
 
@@ -153,7 +153,7 @@ def open_to_all(case: Case) -> Iterator[FindingGroup]:
 def near_msgmni(case: Case) -> Iterator[FindingGroup]:
     """Yield one finding when the namespace is short of queue slots."""
     table, limit = case.table(KIND), case.snapshot.limits.get("kernel.msgmni")
-    if table is None:
+    if table is None or not limit:
         return
     severity = near_limit(case, len(table), limit)
     if severity:

@@ -59,7 +59,7 @@ def leaked(case: Case) -> Iterator[FindingGroup]:
     kind=KIND,
     severity="medium",
     rationale="A file that was removed while mapped keeps its memory, and ls shows nothing of it.",
-    decides="Files of this mount with link count 0 (the proof; a name that ends in \"(deleted)\" is none) that"
+    decides='Files of this mount with link count 0 (the proof; a name that ends in "(deleted)" is none) that'
     " processes hold take more than 5 % of the mount together.",
     remedy="Restart the processes named.",
     source="proc_pid_map_files(5), unlink(2)",

@@ -93,7 +93,7 @@ def destroyed_but_held(case: Case) -> Iterator[FindingGroup]:
             table=table,
             rows=[row],
             columns=("nattch", "cpid", "size"),
-            evidence={"holders": tuple([[one.pid for one in holders]])},
+            evidence={"holders": ([one.pid for one in holders],)},
             fields={"who": [names]},
             reason="it was removed while attached, and {who} still hold its {size}",
             remedy="restart {who}",
@@ -198,7 +198,7 @@ def unexpected_users(case: Case) -> Iterator[FindingGroup]:
             table=table,
             rows=[row],
             columns=("nattch", "cuid"),
-            evidence={"uids": tuple([sorted(uids)])},
+            evidence={"uids": (sorted(uids),)},
             fields={"who": [names], "creator": [case.snapshot.user(table["cuid"][row])]},
             reason="{who} have it attached, but {creator} made it",
             remedy="compare the programs that have it (ipcops show shm:{id}); give one of them another key",
@@ -211,7 +211,7 @@ def unexpected_users(case: Case) -> Iterator[FindingGroup]:
     title="Segments near kernel.shmmni",
     kind=KIND,
     severity="high",
-    rationale="At the limit the next shmget(2) fails with ENOSPC, which reads \"No space left on device\".",
+    rationale='At the limit the next shmget(2) fails with ENOSPC, which reads "No space left on device".',
     decides="Segments in this namespace, those marked destroyed included, against kernel.shmmni: medium from"
     " near_limit, high from at_limit.",
     remedy="Remove orphans, or raise kernel.shmmni (at most 32768).",
@@ -220,7 +220,7 @@ def unexpected_users(case: Case) -> Iterator[FindingGroup]:
 def near_shmmni(case: Case) -> Iterator[FindingGroup]:
     """Yield one finding when the namespace is short of segment slots."""
     table, limit = case.table(KIND), case.snapshot.limits.get("kernel.shmmni")
-    if table is None:
+    if table is None or not limit:
         return
     severity = near_limit(case, len(table), limit)
     if severity:
@@ -343,9 +343,8 @@ def large_idle(case: Case) -> Iterator[FindingGroup]:
     """Yield segments worth a word to their owner."""
     table = case.table(KIND)
     if table is not None:
-        yield from large_and_idle(
-            case, KIND, lambda row: "ask %s; then ipcrm -m %d" % (case.snapshot.user(table["uid"][row]), table["id"][row])
-        )
+        user, uids, ids = case.snapshot.user, table["uid"], table["id"]
+        yield from large_and_idle(case, KIND, lambda row: "ask %s; then ipcrm -m %d" % (user(uids[row]), ids[row]))
 
 
 RULES = (

@@ -11,6 +11,8 @@ from ..model import Verdict
 from . import devshm, mqueue, msg, sem, shm
 from .case import Case
 
+__all__ = ["JUDGES", "Case", "judge"]
+
 JUDGES: Dict[str, Callable[[Case, Sequence[int]], List[Verdict]]] = {
     "shm": shm.judge,
     "sem": sem.judge,

@@ -94,7 +94,7 @@ class Case:
             known = self._presence[key] = self._look_for(*key)
         return known
 
-    def _look_for(self, uids: FrozenSet[int], gids: FrozenSet[int], everybody: bool) -> Presence:
+    def _look_for(self, uids: FrozenSet[int], gids: FrozenSet[int], everybody: bool) -> Presence:  # noqa: FBT001
         snapshot = self.snapshot
         if everybody:
             return Presence(ALIVE, "its mode lets every user use it, so nobody's absence proves anything")

@@ -65,7 +65,8 @@ def _one(case: Case, table: Table, row: int, gaps: List[Gap]) -> Verdict:
     if gaps:
         words = "no process was seen to hold it, but not every one could be looked into"
         gone = presence.state == "none" or presence.suspected or abandoned
-        return Verdict("unknown", "suspect", (words, missing(gaps), presence.words), only_processes(gaps) and gone and old)
+        suspected = only_processes(gaps) and gone and old
+        return Verdict("unknown", "suspect", (words, missing(gaps), presence.words), suspected)
     unused = "no process has it mapped or open"
     if presence.state == ALIVE and not (abandoned and old):
         return Verdict("idle", "strong", (unused, presence.words))

@@ -53,7 +53,7 @@ def _one(case: Case, row: int, gaps: List[Gap]) -> Verdict:
     old = age >= case.orphan_age
     if gaps:
         words = "whether a thread is blocked on it could not be seen"
-        suspected = only_processes(gaps) and presence.state != ALIVE and presence.state != UNKNOWN and old
+        suspected = only_processes(gaps) and presence.state not in (ALIVE, UNKNOWN) and old
         if any(state in (FOREIGN, UNKNOWN) for _, _, state in states):
             suspected = False
         return Verdict("unknown", "suspect", (words, missing(gaps), presence.words), suspected)
@@ -64,7 +64,8 @@ def _one(case: Case, row: int, gaps: List[Gap]) -> Verdict:
         if state == FOREIGN:
             return Verdict("unknown", "suspect", (quiet, "who last %s a message is in another PID namespace" % what))
         if state == UNKNOWN:
-            return Verdict("unknown", "suspect", (quiet, "whether pid %d, which last %s, runs could not be seen" % (pid, what)))
+            words = "whether pid %d, which last %s, runs could not be seen" % (pid, what)
+            return Verdict("unknown", "suspect", (quiet, words))
     if presence.state == UNKNOWN:
         return Verdict("unknown", "suspect", (quiet, presence.words), presence.suspected and old)
     if not old:

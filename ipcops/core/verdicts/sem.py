@@ -21,9 +21,8 @@ def candidates(case: Case) -> List[int]:
     if table is None:
         return []
     cutoff = case.cutoff(case.orphan_age)
-    old = [
-        row for row, (otime, ctime) in enumerate(zip(table["otime"], table["ctime"])) if otime <= cutoff and ctime <= cutoff
-    ]
+    columns = zip(table["otime"], table["ctime"])
+    old = [row for row, (otime, ctime) in enumerate(columns) if otime <= cutoff and ctime <= cutoff]
     return [row for row in old if admitted(case, KIND, row).state != ALIVE]
 
 
@@ -69,7 +68,8 @@ def _one(case: Case, row: int) -> Verdict:
     if presence.state == ALIVE:
         return Verdict("idle", "strong", (quiet, presence.words))
     if any(pid and case.identity(pid, newest) == UNKNOWN for pid in set(semaphores.pids)):
-        return Verdict("unknown", "suspect", (quiet, "whether the last process that operated it runs could not be seen"))
+        words = "whether the last process that operated it runs could not be seen"
+        return Verdict("unknown", "suspect", (quiet, words))
     age = case.age(newest)
     if presence.state == UNKNOWN:
         return Verdict("unknown", "suspect", (quiet, presence.words), presence.suspected and age >= case.orphan_age)
