@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import os
 import subprocess
 import sys
 import zipfile
@@ -33,10 +34,22 @@ def wheel(tmp_path_factory):
         yield archive
 
 
+def tracked(directory: str) -> list[str]:
+    """Return the tracked files below *directory*, with what its symbolic links to directories lead to."""
+    found = []
+    for entry in git("ls-tree", "-r", "-z", "HEAD", directory + "/").split("\0")[:-1]:
+        about, path = entry.split("\t")
+        if about.startswith("120000"):
+            target = os.path.normpath(os.path.join(os.path.dirname(path), git("show", "HEAD:" + path)))
+            found += [path + name.removeprefix(target) for name in tracked(target)]
+        else:
+            found.append(path)
+    return found
+
+
 def test_wheel_holds_exactly_the_tracked_files(wheel):
-    tracked = git("ls-tree", "-r", "-z", "--name-only", "HEAD", "ipcops/").split("\0")[:-1]
     packed = [name for name in wheel.namelist() if ".dist-info/" not in name]
-    assert sorted(packed) == sorted(tracked)
+    assert sorted(packed) == sorted(tracked("ipcops"))
 
 
 def test_metadata(wheel):
