@@ -26,9 +26,10 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -112,6 +113,12 @@ def touch(address: int, size: int) -> None:
 def shmrm(shmid: int) -> None:
     """Remove a segment, or mark it destroyed while it is attached."""
     _call("shmctl", shmid, IPC_RMID, None)
+
+
+def shmlock(shmid: int) -> None:
+    """Keep a segment in memory."""
+    shm_lock = 11
+    _call("shmctl", shmid, shm_lock, None)
 
 
 def semget(count: int, *, key: int = IPC_PRIVATE, mode: int = 0o600) -> int:
@@ -200,6 +207,15 @@ def msgrm(msqid: int) -> None:
     _call("msgctl", msqid, IPC_RMID, None)
 
 
+def give(kind: str, number: int, uid: int, gid: int) -> None:
+    """Make another uid and gid the owner of a System V object; the creator stays."""
+    buffer = ctypes.create_string_buffer(512)
+    words = (number, 0) if kind == "sem" else (number,)
+    _call(f"{kind}ctl", *words, IPC_STAT, buffer)
+    struct.pack_into("@II", buffer, 4, uid, gid)  # struct ipc_perm: key, uid, gid, …
+    _call(f"{kind}ctl", *words, IPC_SET, buffer)
+
+
 class _MqAttr(ctypes.Structure):
     _fields_ = (
         ("flags", ctypes.c_long),
@@ -210,9 +226,7 @@ class _MqAttr(ctypes.Structure):
     )
 
 
-def mq_open(
-    name: str, *, maxmsg: int = 10, msgsize: int = 512, mode: int = 0o600, flags: int = 0
-) -> int:
+def mq_open(name: str, *, maxmsg: int = 10, msgsize: int = 512, mode: int = 0o600, flags: int = 0) -> int:
     """Make (or open, where it exists) a POSIX queue, umask or not; return its descriptor."""
     before = os.umask(0)
     try:
@@ -269,8 +283,22 @@ def shm_file(name: str, data: bytes = b"x", mode: int = 0o600) -> str:
     return path
 
 
+def map_file(path: str, *, close: bool = True) -> int:
+    """Map a file as its users do; return the address."""
+    _libc.mmap.restype = ctypes.c_void_p
+    descriptor = os.open(path, os.O_RDWR)
+    size = max(os.fstat(descriptor).st_size, 1)
+    address = _libc.mmap(None, ctypes.c_size_t(size), 3, 1, descriptor, ctypes.c_long(0))
+    if address == ctypes.c_void_p(-1).value:
+        number = ctypes.get_errno()
+        raise OSError(number, f"mmap: {os.strerror(number)}")
+    if close:
+        os.close(descriptor)
+    return int(address)
+
+
 def mount(source: str, target: str, kind: str | None, flags: int = 0, data: str = "") -> None:
-    """Mount, as mount(2) does."""
+    """Mount a file system, or change a mount."""
     _call(
         "mount",
         source.encode(),
@@ -363,16 +391,14 @@ def in_world(
     return decorate
 
 
-def _in_child(
-    body: Callable[[], None], enter: Callable[[], None], *, pids: bool, timeout: int
-) -> Outcome:
+def _in_child(body: Callable[[], None], enter: Callable[[], None], *, pids: bool, timeout: int) -> Outcome:
     """Run a world in a forked child and return how it ended."""
     global _here  # noqa: PLW0603 - the child inherits it
     sys.stdout.flush()
     sys.stderr.flush()
     reader, writer = os.pipe()
     with tempfile.TemporaryDirectory(prefix="ipcops-world-") as directory:
-        os.chmod(directory, 0o755)  # noqa: S103 - other uids read the policies in it
+        os.chmod(directory, 0o755)
         _here = Path(directory)
         child = os.fork()
         if child == 0:
@@ -390,9 +416,7 @@ def _in_child(
     return Outcome(*message)
 
 
-def _live(
-    body: Callable[[], None], enter: Callable[[], None], writer: int, *, pids: bool, timeout: int
-) -> None:
+def _live(body: Callable[[], None], enter: Callable[[], None], writer: int, *, pids: bool, timeout: int) -> None:
     """Be the child: enter the world, run the body, report, end everything. Never returns."""
     outcome = ("failed", "the world ended before its body did")
     try:
@@ -524,7 +548,7 @@ def _receive(reader: int, child: int, seconds: float) -> Any:
                 return None
             data += part
             if len(data) >= 8 and len(data) >= 8 + struct.unpack("@Q", data[:8])[0]:
-                return pickle.loads(data[8:])  # noqa: S301 - written by our own child
+                return pickle.loads(data[8:])
         elif gone:
             return None
         else:
@@ -687,9 +711,7 @@ def as_uid(
     groups: Sequence[int] = (),
 ) -> Any:
     """Run a function in a child of another uid, wait for the child's end, return its result."""
-    child = spawn(
-        function, then=lambda _: None, uid=uid, gid=gid, groups=groups
-    )
+    child = spawn(function, then=lambda _: None, uid=uid, gid=gid, groups=groups)
     os.waitpid(child.pid, 0)
     return child.value
 
@@ -784,9 +806,9 @@ def wait_blocked(pid: int, call: str, argument: int, seconds: float = 5) -> None
     while time.monotonic() < end:
         text = Path(f"/proc/{pid}/syscall").read_text()
         words = text.split()
-        if words[0] not in ("running", "-1"):
-            if int(words[0]) in numbers and int(words[1], 16) & 0xFFFFFFFF == argument:
-                return
+        blocked = words[0] not in ("running", "-1") and int(words[0]) in numbers
+        if blocked and int(words[1], 16) & 0xFFFFFFFF == argument:
+            return
         time.sleep(0.005)
     raise AssertionError(f"process {pid} does not block in {call}({argument}): {text}")
 
@@ -824,9 +846,7 @@ def sleeper_with_pid(pid: int, uid: int) -> Process:
     """Start a ``sleep`` of a uid under a pid that is free, as pids come round again."""
     program = shutil.which("sleep") or "/bin/sleep"
     wanted = (ctypes.c_int32 * 1)(pid)
-    arguments = _CloneArgs(
-        exit_signal=signal.SIGCHLD, set_tid=ctypes.addressof(wanted), set_tid_size=1
-    )
+    arguments = _CloneArgs(exit_signal=signal.SIGCHLD, set_tid=ctypes.addressof(wanted), set_tid_size=1)
     clone3 = 435
     got = _libc.syscall(clone3, ctypes.byref(arguments), ctypes.sizeof(arguments))
     if got == 0:  # a bare clone, of which Python knows nothing: only leave for another program
@@ -834,7 +854,7 @@ def sleeper_with_pid(pid: int, uid: int) -> Process:
             os.setgroups([])
             os.setgid(uid)
             os.setuid(uid)
-            os.execv(program, [program, "600"])  # noqa: S606
+            os.execv(program, [program, "600"])
         finally:
             os._exit(1)
     if got == -1:
@@ -846,7 +866,7 @@ def sleeper_with_pid(pid: int, uid: int) -> Process:
 
 def limit(name: str, value: object) -> None:
     """Set a kernel limit of this world's IPC namespace, and of no other."""
-    assert name.split(".")[0] in ("kernel", "fs")
+    assert name.split(".", maxsplit=1)[0] in ("kernel", "fs")
     assert name.startswith(("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")), name
     assert namespace() != HOME, "this is the IPC namespace the tests were started in"
     try:
@@ -863,7 +883,7 @@ def table(kind: str) -> list[dict[str, int]]:
     names = lines[0].split()
     rows = []
     for line in lines[1:]:
-        words = dict(zip(names, line.split()))
+        words = dict(zip(names, line.split()))  # noqa: B905 - Python 3.9
         rows.append({n: int(w, 8 if n == "perms" else 10) for n, w in words.items()})
     return rows
 
@@ -883,6 +903,32 @@ def policy(text: str = NOW) -> str:
         file.write(text)
     os.chmod(path, 0o644)
     return path
+
+
+_later = 0  # seconds by which the clocks that ipcops reads are ahead
+_CLOCK = """import time
+_now, _now_ns = time.time, time.time_ns
+time.time = lambda: _now() + {0}
+time.time_ns = lambda: _now_ns() + {0} * 10**9
+"""
+
+
+def later(seconds: int) -> None:
+    """Let every further run of ipcops in this world believe that so much time has passed."""
+    global _later  # noqa: PLW0603 - of this world's process only
+    first = not _later
+    _later += seconds
+    clock = here() / "clock"
+    clock.mkdir(exist_ok=True)
+    (clock / "sitecustomize.py").write_text(_CLOCK.format(_later))
+    _set_uptime()
+    if first:
+        mount(str(clock / "uptime"), "/proc/uptime", None, MS_BIND)
+
+
+def _set_uptime() -> None:
+    up = time.clock_gettime(time.CLOCK_BOOTTIME) + _later
+    Path(here(), "clock", "uptime").write_text(f"{up:.2f} {up:.2f}\n")
 
 
 class Answer(NamedTuple):
@@ -908,8 +954,13 @@ def ipcops(
 ) -> Answer:
     """Run the core as a program, as root or as another uid."""
     code = REPO
-    if uid is not None and not _reachable(uid):
+    if uid is not None and not _reachable(REPO / "ipcops" / "core"):
         code = _copied()
+
+    path = {}
+    if _later:
+        _set_uptime()
+        path = {"PYTHONPATH": str(here() / "clock")}
 
     def drop() -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -918,10 +969,10 @@ def ipcops(
             os.setgid(uid if gid is None else gid)
             os.setuid(uid)
 
-    done = subprocess.run(  # noqa: PLW1509 - this process has one thread
-        [_python(uid), "-m", "ipcops.core", *words],
+    done = subprocess.run(
+        [python_for(uid), "-m", "ipcops.core", *words],
         cwd=code,
-        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
+        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **path, **(env or {})},
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=subprocess.PIPE,
@@ -936,10 +987,12 @@ def ipcops(
     return answer
 
 
-def _reachable(uid: int) -> bool:
-    """Tell whether a uid can read the repository and its Python."""
-    path = Path(REPO, "ipcops", "core")
-    return all(os.stat(p).st_mode & 0o005 == 0o005 for p in [path, *path.parents])
+def _reachable(*paths: Path) -> bool:
+    """Tell whether everybody can read what is below these paths."""
+    try:
+        return all(os.stat(one).st_mode & 0o005 == 0o005 for path in paths for one in [path, *path.parents])
+    except PermissionError:
+        return False
 
 
 def _copied() -> Path:
@@ -951,10 +1004,10 @@ def _copied() -> Path:
     return target
 
 
-def _python(uid: int | None) -> str:
+def python_for(uid: int | None) -> str:
     """Return this Python, or the system's where another uid cannot reach this one."""
     path = Path(sys.executable)
-    if uid is None or all(os.stat(p).st_mode & 0o005 == 0o005 for p in path.parents):
+    if uid is None or _reachable(path, path.resolve(), Path(os.__file__).resolve().parent):
         return str(path)
     found = shutil.which("python3", path="/usr/bin:/bin")
     if found is None:
@@ -964,9 +1017,7 @@ def _python(uid: int | None) -> str:
 
 def audit(*words: str, text: str = NOW, uid: int | None = None) -> dict[str, Any]:
     """Return the report of an audit under a policy."""
-    answer = ipcops(
-        "audit", "--format", "json", "--fail-on", "none", "--policy", policy(text), *words, uid=uid
-    )
+    answer = ipcops("audit", "--format", "json", "--fail-on", "none", "--policy", policy(text), *words, uid=uid)
     assert answer.status == 0, f"{answer.status}: {answer.err}"
     report: dict[str, Any] = answer.json
     assert report["schema"] == "ipcops.audit/1"
@@ -976,20 +1027,12 @@ def audit(*words: str, text: str = NOW, uid: int | None = None) -> dict[str, Any
 def findings(rule: str = "", *words: str, text: str = NOW, **match: Any) -> list[dict[str, Any]]:
     """Return the findings of one rule (all without one) whose fields are as given."""
     found = audit(*words, text=text)["findings"]
-    return [
-        one
-        for one in found
-        if (not rule or one["rule"] == rule) and all(one[k] == v for k, v in match.items())
-    ]
+    return [one for one in found if (not rule or one["rule"] == rule) and all(one[k] == v for k, v in match.items())]
 
 
-def objects(
-    *kinds: str, text: str = NOW, uid: int | None = None, groups: Sequence[int] = ()
-) -> list[dict[str, Any]]:
+def objects(*kinds: str, text: str = NOW, uid: int | None = None, groups: Sequence[int] = ()) -> list[dict[str, Any]]:
     """Return the objects that ``list`` shows under a policy."""
-    answer = ipcops(
-        "list", "--format", "json", "--policy", policy(text), *kinds, uid=uid, groups=groups
-    )
+    answer = ipcops("list", "--format", "json", "--policy", policy(text), *kinds, uid=uid, groups=groups)
     assert answer.status == 0, f"{answer.status}: {answer.err}"
     report = answer.json
     assert report["schema"] == "ipcops.objects/1"
@@ -997,13 +1040,15 @@ def objects(
     return found
 
 
+def is_it(one: dict[str, Any], which: int | str) -> bool:
+    """Tell whether an object or a finding is the one with this id, or this last part of a path."""
+    if isinstance(which, int):
+        return bool(one["id"] == which)
+    return os.path.basename(one["path"] or "") == os.path.basename(which)
+
+
 def the(kind: str, which: int | str, text: str = NOW, **more: Any) -> dict[str, Any]:
-    """Return the one object of a kind with this id, or with this path or last part of a path."""
-    field = "id" if isinstance(which, int) else "path"
-    found = [
-        one
-        for one in objects(kind, text=text, **more)
-        if one[field] == which or (field == "path" and os.path.basename(one["path"] or "") == which)
-    ]
+    """Return the one object of a kind with this id, or with this last part of a path."""
+    found = [one for one in objects(kind, text=text, **more) if is_it(one, which)]
     assert len(found) == 1, f"{len(found)} objects are {kind} {which}"
     return found[0]

@@ -54,9 +54,7 @@ def test_a_test_that_hangs_is_ended_with_all_it_started() -> None:
 
     before = set(world.processes())
     assert "took too long" in failure(hanging)
-    left = [
-        pid for pid in world.processes() if pid not in before and world.parent_of(pid) in (1, os.getpid())
-    ]
+    left = [pid for pid in world.processes() if pid not in before and world.parent_of(pid) in (1, os.getpid())]
     assert [pid for pid in left if world.namespace("ipc", pid) != world.HOME] == pids
 
 
@@ -66,7 +64,7 @@ def test_nothing_reaches_the_host() -> None:
             *(world.table(kind) for kind in ("shm", "sem", "msg")),
             sorted(os.listdir("/dev/shm")),
             sorted(os.listdir("/dev")),
-            open("/proc/sys/kernel/shmmni").read(),  # noqa: SIM115
+            open("/proc/sys/kernel/shmmni").read(),
         ]
 
     @in_world(mqueue=True)
