@@ -1,0 +1,91 @@
+"""Write the pages that are made from the code: one per rule, their index, and the policy's settings.
+
+``make docs``; ``--check`` only says which pages are out of date.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent))
+
+from ipcops.core.policy import PROTECT_KEYS, SETTINGS  # noqa: E402
+from ipcops.core.rules import RULES, Rule  # noqa: E402
+
+MADE = "<!-- made by docs/generate.py from the rule itself; edit that -->"
+
+
+def rule_page(rule: Rule) -> str:
+    """Return the page of one rule."""
+    facts = f"Severity {rule.severity} · about {', '.join((rule.kind, *rule.also))} · topic {rule.topic}"
+    if rule.samples > 1:
+        facts += f" · needs `--samples {rule.samples}` to be sure"
+    parts = [f"# {rule.id}: {rule.title}", MADE, facts]
+    for heading, text in (
+        ("Why it matters", rule.rationale),
+        ("How it decides", rule.decides),
+        ("What to do", rule.remedy),
+        ("Source", rule.source),
+    ):
+        parts += [f"## {heading}", textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)]
+    return "\n\n".join(parts) + "\n"
+
+
+def index_page() -> str:
+    """Return the list of all rules."""
+    rows = [f"| [{rule.id}]({rule.id}.md) | {rule.severity} | {rule.kind} | {rule.title} |" for rule in RULES]
+    head = ["# Rules", "", MADE, "", "| rule | severity | kind | title |", "| --- | --- | --- | --- |"]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def policy_page() -> str:
+    """Return the table of settings."""
+    lines = [
+        "# The policy file",
+        "",
+        MADE.replace("the rule itself", "ipcops/core/policy.py"),
+        "",
+        "`/etc/ipcops/ipcops.conf`, or `--policy FILE`. `ipcops render policy` prints it with everything explained.",
+        "",
+        "| section | key | default | unit | meaning |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for setting in SETTINGS:
+        default = f"`{setting.default}`" if setting.default else "(none)"
+        lines.append(
+            f"| `[{setting.section}]` | `{setting.name}` | {default} | {setting.unit} | {setting.meaning} |"
+        )
+    for key, meaning in PROTECT_KEYS.items():
+        lines.append(f"| `[protect NAME]` | `{key}` | (none) | | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def pages() -> dict[Path, str]:
+    """Return every page that is made, by its place."""
+    made = {DOCS / "rules" / f"{rule.id}.md": rule_page(rule) for rule in RULES}
+    made[DOCS / "rules" / "README.md"] = index_page()
+    made[DOCS / "policy.md"] = policy_page()
+    return made
+
+
+def main() -> int:
+    """Write the pages, or with --check say which differ."""
+    made = pages()
+    stale = [path for path, text in made.items() if not path.exists() or path.read_text("utf-8") != text]
+    left = [path for path in (DOCS / "rules").glob("*.md") if path not in made]
+    for path in stale + left:
+        print(path.relative_to(DOCS.parent))
+    if "--check" in sys.argv:
+        return 1 if stale or left else 0
+    for path in stale:
+        path.write_text(made[path], "utf-8")
+    for path in left:
+        path.unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
