@@ -67,7 +67,8 @@ def read_queues(
                 gaps.append(Gap(Evidence.TABLE, mount.point, str(failure.strerror), kind="posix-mq"))
     if directory is None:
         why = "no mqueue file system is mounted, and only root may look without one"
-        return Queues(None, None, mounted=False, gaps=[*gaps, Gap(Evidence.TABLE, "POSIX queues", why, kind="posix-mq")])
+        gaps.append(Gap(Evidence.TABLE, "POSIX queues", why, kind="posix-mq"))
+        return Queues(None, None, mounted=False, gaps=gaps)
     with directory:
         dev = directory.own_info().dev
         if not private and namespace != INITIAL_IPC_NAMESPACE:

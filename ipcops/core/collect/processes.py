@@ -47,9 +47,10 @@ COMPAT_CALLS = frozenset((b"117", b"298", b"301", b"302", b"312", b"400", b"401"
 """Numbers that mean a System V call to a 32-bit thread (i386, arm) and something else to others."""
 
 _COMPAT_TOP = 1 << 32
-_SYSV = re.compile(rb" /SYSV[0-9a-f]{8} \(deleted\)\n?\Z")
+_SYSV = re.compile(rb"/SYSV[0-9a-f]{8} \(deleted\)\Z")
 _IDS = re.compile(rb"^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)\nGid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$", re.MULTILINE)
 _GROUPS = re.compile(rb"^Groups:\t([\d ]*)$", re.MULTILINE)
+_TGID = re.compile(rb"^Tgid:\t(\d+)$", re.MULTILINE)
 _FDINFO = re.compile(r"^(mnt_id|ino):\t(\d+)$", re.MULTILINE)
 _UNIT = re.compile(r"([^/]+\.(?:service|scope))(?=/|\Z)")
 _ROUNDS = 3
@@ -121,7 +122,8 @@ def parse_maps(text: bytes, devices: FrozenSet[str]) -> Tuple[Set[int], Set[Tupl
     """Return the System V segment ids and the (device, inode, path) of files mapped on *devices*.
 
     A segment's mapping has its id as inode and the name ``/SYSV<key> (deleted)`` (ipc/shm.c);
-    a memfd on the same device has an inode of the same kind of number, so the name counts there.
+    a memfd on the same device has an inode of the same kind of number, so the name counts there,
+    and all of it: any user can end a name like that. Raise ValueError.
     """
     segments: Set[int] = set()
     files: Set[Tuple[str, int, str]] = set()
@@ -129,7 +131,7 @@ def parse_maps(text: bytes, devices: FrozenSet[str]) -> Tuple[Set[int], Set[Tupl
         fields = line.split(None, 5)
         if len(fields) < 6:
             continue
-        if _SYSV.search(line):
+        if _SYSV.match(fields[5]):
             segments.add(int(fields[4]))
             continue
         device = fields[3].decode("ascii", "replace")
@@ -197,6 +199,28 @@ def read_processes(
     return scan.run(deadline)
 
 
+def _ended() -> OSError:
+    return ProcessLookupError(3, "it, or its main thread, ended while it was looked at")
+
+
+def _has_ended(directory: Directory) -> bool:
+    """Whether a process is gone for good: a file that it lacks may be one that this kernel lacks."""
+    try:
+        stat = parse_stat(directory.read_record("stat"))
+    except (OSError, ValueError):
+        return True
+    return stat.state in "ZX" and stat.threads <= 1
+
+
+def _runs_in(thread: Directory, pid: int) -> bool:
+    """Whether a thread runs, and in that process: the number of one that ended may be another's."""
+    try:
+        found = _TGID.search(thread.read_record("status"))
+        return found is not None and int(found[1]) == pid and parse_stat(thread.read_record("stat")).state not in "ZX"
+    except (OSError, ValueError):
+        return False
+
+
 class _Scan:
     """One pass over /proc."""
 
@@ -218,6 +242,7 @@ class _Scan:
         self.needles = tuple((" %s " % text).encode() for text in self.mapped)
         self.mount_devices: Dict[str, Dict[int, int]] = {}
         self.prefixes: Dict[str, Tuple[str, ...]] = {}
+        self.ended: Set[int] = set()
         try:
             self.own_mounts = proc.link("self/ns/mnt")
         except OSError:
@@ -230,24 +255,27 @@ class _Scan:
             self._gap(Evidence.BLOCKED, "blocked threads", "this machine's system call numbers are not known")
         seen: Set[str] = set()
         for _ in range(_ROUNDS):
-            fresh = [name for name in self.proc.names() if name.isdigit() and name not in seen]
+            try:
+                fresh = [name for name in self.proc.names() if name.isdigit() and name not in seen]
+            except OSError as error:
+                self._unseen("processes", error.strerror or str(error))
+                return self._result()
             if not fresh:
                 break
             for at, name in enumerate(fresh):
                 if time.monotonic() > deadline:
-                    self._late(len(fresh) - at)
+                    self._unseen("%d processes" % (len(fresh) - at), "the deadline of the scan was reached before them")
                     return self._result()
-                seen.add(name)
                 self._process(name)
+                if int(name) not in self.ended:  # else the number may soon be another's
+                    seen.add(name)
         if "1" not in seen:
-            why = "/proc hides other users' processes (hidepid)"
-            for evidence in (Evidence.PROCESSES, Evidence.MAPS, Evidence.DESCRIPTORS, Evidence.BLOCKED):
-                self._gap(evidence, "processes of other users", why)
+            self._unseen("processes of other users", "/proc hides other users' processes (hidepid)")
         return self._result()
 
-    def _late(self, count: int) -> None:
+    def _unseen(self, what: str, why: str) -> None:
         for evidence in (Evidence.PROCESSES, Evidence.MAPS, Evidence.DESCRIPTORS, Evidence.BLOCKED):
-            self._gap(evidence, "%d processes" % count, "the deadline of the scan was reached before them")
+            self._gap(evidence, what, why)
 
     def _gap(self, evidence: str, what: str, why: str, pid: Optional[int] = None) -> None:
         self.found.gaps.append(Gap(evidence, what, why, pid=pid))
@@ -256,19 +284,14 @@ class _Scan:
         try:
             directory = self.proc.directory(name)
         except OSError as error:
-            if error.errno not in _GONE:
-                self._gap(Evidence.PROCESSES, "process %s" % name, str(error.strerror), int(name))
+            self._unidentified(name, error)
             return
         with directory:
             try:
                 stat = parse_stat(directory.read_record("stat"))
                 uids, gids = parse_status(directory.read_record("status"))
-            except OSError as error:
-                if error.errno not in _GONE:
-                    self._gap(Evidence.PROCESSES, "process %s" % name, str(error.strerror), int(name))
-                return
-            except ValueError as error:
-                self._gap(Evidence.PROCESSES, "process %s" % name, str(error), int(name))
+            except (OSError, ValueError) as error:
+                self._unidentified(name, error)
                 return
             process = Process(
                 pid=int(name),
@@ -282,8 +305,43 @@ class _Scan:
                 unit=self._unit(directory, int(name)) if self.wanted.units else None,
             )
             self.found.by_pid[process.pid] = process
-            if process.lives:
+            if not process.lives:
+                return
+            if stat.state not in "ZX":
                 self._look_into(directory, process, stat.threads)
+                return
+            living = self._living_thread(directory, process)
+            if living is not None:
+                with living:
+                    self._look_into(living, process, stat.threads)
+
+    def _unidentified(self, name: str, error: Exception) -> None:
+        if isinstance(error, OSError) and error.errno in _GONE:
+            self.ended.add(int(name))
+        else:
+            why = getattr(error, "strerror", None) or str(error)
+            self._gap(Evidence.PROCESSES, "process %s" % name, why, int(name))
+
+    def _living_thread(self, directory: Directory, process: Process) -> Optional[Directory]:
+        """Return the directory of a thread that runs although the main thread has ended (pthread_exit(3)).
+
+        Then the directory of the process shows neither maps nor descriptors nor namespaces.
+        """
+        try:
+            for name in directory.names("task"):
+                try:
+                    living = self.proc.directory(name)
+                except FileNotFoundError:
+                    continue
+                if _runs_in(living, process.pid):
+                    return living
+                living.close()
+        except OSError as error:
+            if error.errno not in _GONE:
+                for evidence in (Evidence.MAPS, Evidence.DESCRIPTORS, Evidence.BLOCKED):
+                    what = "threads of pid %d (%s)" % (process.pid, process.command)
+                    self._gap(evidence, what, error.strerror or str(error), process.pid)
+        return None
 
     def _look_into(self, directory: Directory, process: Process, threads: int) -> None:
         """Gather maps, descriptors and blocked threads, each on its own: one gap hides no other."""
@@ -301,7 +359,10 @@ class _Scan:
         try:
             look()
         except _UnreadableError as gap:
-            if gap.gone or self._may_stay_unseen(directory, process):
+            if gap.gone and _has_ended(directory):
+                self.ended.add(process.pid)
+                return
+            if self._may_stay_unseen(directory, process):
                 return
             what = "%s of pid %d (%s)" % (gap.what, process.pid, process.command)
             self._gap(gap.evidence, what, gap.why, process.pid)
@@ -327,12 +388,17 @@ class _Scan:
     def _maps(self, directory: Directory, process: Process) -> None:
         try:
             text = directory.read("maps")
+            if not text:
+                raise _ended()
         except OSError as error:
             raise _UnreadableError(Evidence.MAPS, "memory maps", error) from error
         sysv = self.wanted.shm_ids and b" /SYSV" in text
         if not sysv and not any(needle in text for needle in self.needles):
             return
-        segments, files = parse_maps(text, frozenset(self.mapped))
+        try:
+            segments, files = parse_maps(text, frozenset(self.mapped))
+        except ValueError as error:
+            raise _UnreadableError(Evidence.MAPS, "memory maps", OSError(0, str(error))) from error
         if segments and self._in_our_namespace(directory, Evidence.MAPS):
             for segment in segments:
                 self.found.attached.setdefault(segment, []).append(process)
@@ -342,6 +408,8 @@ class _Scan:
                 self._unlinked(directory, device, ino, path, text)
 
     def _in_our_namespace(self, directory: Directory, evidence: str) -> bool:
+        if not self.namespace:
+            return True  # this kernel has no IPC namespaces, or no links to them
         try:
             return parse_namespace(directory.link("ns/ipc")) == self.namespace
         except OSError as error:
@@ -375,6 +443,8 @@ class _Scan:
         try:
             with directory.directory("fd") as descriptors:
                 numbers = descriptors.names()
+                if not numbers and parse_stat(directory.read_record("stat")).state in "ZX":
+                    raise _ended()
                 link = descriptors.link
                 links = []
                 for number in numbers:
@@ -403,10 +473,12 @@ class _Scan:
     def _mount_space(self, directory: Directory) -> str:
         """Return the mount namespace of a process, having learnt its mounts."""
         try:
-            space = directory.link("ns/mnt")
+            # Without links to mount namespaces (before Linux 3.8) their tables tell them apart.
+            text = b"" if self.own_mounts else directory.read("mountinfo")
+            space = directory.link("ns/mnt") if self.own_mounts else text.decode("latin-1")
             if space in self.prefixes:
                 return space
-            mounts = parse_mountinfo(directory.read("mountinfo"))
+            mounts = parse_mountinfo(text or directory.read("mountinfo"))
             rooted = directory.link("root") == "/"
         except (OSError, ValueError) as error:
             failure = error if isinstance(error, OSError) else OSError(0, str(error))
@@ -475,8 +547,16 @@ class _Scan:
             if threads == 1:
                 self._thread(directory, "syscall", process, process.pid, queues)
                 return
+            answers = 0
             for name in directory.names("task"):
-                self._thread(directory, "task/%s/syscall" % name, process, int(name), queues)
+                try:
+                    self._thread(directory, "task/%s/syscall" % name, process, int(name), queues)
+                    answers += 1
+                except OSError as error:
+                    if error.errno not in _GONE:
+                        raise
+            if not answers:
+                raise _ended()
         except OSError as error:
             raise _UnreadableError(Evidence.BLOCKED, "system calls", error) from error
 
@@ -488,12 +568,7 @@ class _Scan:
         tid: int,
         queues: Dict[int, Tuple[int, int]],
     ) -> None:
-        try:
-            text = directory.read_record(path)
-        except OSError as error:
-            if error.errno in _GONE:
-                return
-            raise
+        text = directory.read_record(path)
         number = text.split(b" ", 1)[0]
         call = self.calls.get(number) if self.calls else None
         if call is None and number not in COMPAT_CALLS:

@@ -8,6 +8,7 @@ of ``ipcops rules`` are made from that.
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from typing import (
     Any,
     Callable,
@@ -111,8 +112,7 @@ def owners(case: Case, table: Table, weights: Optional[Sequence[int]] = None) ->
     """Return the three owners with the most objects, or the most of *weights*."""
     totals: Dict[int, int] = {}
     if weights is None:
-        for uid in table["uid"]:
-            totals[uid] = totals.get(uid, 0) + 1
+        totals = Counter(table["uid"])
     else:
         for uid, weight in zip(table["uid"], weights):
             totals[uid] = totals.get(uid, 0) + weight

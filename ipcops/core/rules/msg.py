@@ -184,6 +184,8 @@ def old_size(case: Case) -> Iterator[FindingGroup]:
     table, limit = case.table(KIND), case.snapshot.limits.get("kernel.msgmnb")
     if table is None or limit is None:
         return
+    if not any(most is not None and most < limit for most in set(table["qbytes"])):
+        return
     rows = [row for row, most in enumerate(table["qbytes"]) if most is not None and most < limit]
     if rows:
         yield FindingGroup(

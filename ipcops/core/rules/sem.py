@@ -127,6 +127,8 @@ def never_used(case: Case) -> Iterator[FindingGroup]:
     if table is None or 0 not in table["otime"]:
         return
     cutoff = case.cutoff(NEVER_USED_AGE)
+    if min(table["ctime"]) > cutoff:
+        return
     columns = zip(table["otime"], table["ctime"])
     rows = [row for row, (otime, ctime) in enumerate(columns) if not otime and ctime <= cutoff]
     if rows:

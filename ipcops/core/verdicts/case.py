@@ -123,8 +123,14 @@ class Case:
         return Presence("none", "%s runs no process" % names)
 
     def unseen(self, *evidence: str, kind: Optional[str] = None) -> List[Gap]:
-        """Return the gaps in some pieces of evidence."""
-        return [gap for one in evidence for gap in self.snapshot.gaps_of(one, kind)]
+        """Return the gaps in some pieces of evidence.
+
+        A process that could not even be identified was not looked into either.
+        """
+        gaps = [gap for one in evidence for gap in self.snapshot.gaps_of(one, kind)]
+        if not {Evidence.MAPS, Evidence.DESCRIPTORS, Evidence.BLOCKED}.isdisjoint(evidence):
+            gaps += [gap for gap in self._process_gaps if gap.pid is not None]
+        return gaps
 
 
 def only_processes(gaps: Sequence[Gap]) -> bool:

@@ -21,8 +21,14 @@ def candidates(case: Case) -> List[int]:
     if table is None:
         return []
     cutoff = case.cutoff(case.orphan_age)
+    if not len(table) or min(table["ctime"]) > cutoff:
+        return []  # as on most hosts with many: all of them young
     columns = zip(table["stime"], table["rtime"], table["ctime"])
-    old = [row for row, times in enumerate(columns) if max(times) <= cutoff]
+    old = [
+        row
+        for row, (stime, rtime, ctime) in enumerate(columns)
+        if stime <= cutoff and rtime <= cutoff and ctime <= cutoff
+    ]
     return [row for row in old if admitted(case, KIND, row).state != ALIVE]
 
 
