@@ -65,8 +65,9 @@ bench: $(DEV) ## Run the benchmarks (as root; some minutes)
 	@./do --need $(TOOLS) || :
 	@$(PYTHON) -m tests.bench $(ARGS)
 
-demo: $(DEV) ## Leave IPC objects behind in a namespace of their own and watch ipcops find them
-	@$(PYTHON) tests/demo.py $(ARGS)
+demo: ## Leave IPC objects behind in a namespace of their own and watch ipcops find them
+	@$(MAKE) --silent $(DEV)
+	@PYTHONPATH=. $(PYTHON) tests/demo.py $(ARGS)
 
 docs: $(DEV) ## Write the pages under docs/ that are made from the code
 	@$(PYTHON) docs/generate.py $(ARGS)
@@ -78,6 +79,7 @@ clean: ## Remove everything the targets made
 $(RUN): pyproject.toml $(if $(call usable,$(RUN)),,FORCE)
 	$(if $(call usable,$(RUN)),,./do --venv $(VENV))
 	$(PIP) --editable .
+	$(PYTHON) -m compileall -q ipcops # pip leaves an editable checkout to compile itself at every start
 	echo '$(CURDIR)' >$@
 
 $(DEV): pyproject.toml $(if $(call usable,$(DEV)),,FORCE) | $(RUN)

@@ -261,7 +261,8 @@ def objects(report: Report) -> Iterator[Block]:
         yield ObjectGrid(columns, [[printable(column.text(one)) for column in columns] for one in members])
         yield BLANK
     if not kinds:
-        yield _para("No object of %s." % ", ".join(KIND_NAMES[kind][1] for kind in report["scan"]["kinds"]), "strong")
+        names = _listed([KIND_NAMES[kind][1] for kind in report["scan"]["kinds"]]).replace(" and ", " or ")
+        yield _para("There are no %s to list." % names, "strong")
     yield from not_seen(report)
 
 
