@@ -40,10 +40,11 @@ REPO = Path(__file__).resolve().parent.parent
 TIMEOUT = 60  # seconds for the body of one test
 KILL_AFTER = 10  # seconds more before a child that does not answer is killed
 
-# Uids and gids without a name and without a process: who made an object and is gone.
-GONE = 54321
-OTHER = 54322
-THIRD = 54323
+# Uids and gids without a name and without a process: who made an object and is gone. Processes are
+# seen across IPC namespaces, so every run of the tests on a machine needs uids of its own.
+GONE = 600_000_000 + 8 * os.getpid()
+OTHER = GONE + 1
+THIRD = GONE + 2
 
 # ---------------------------------------------------------------------------------------------
 # The kernel's door. Names as in the manual pages.

@@ -548,6 +548,58 @@ def test_kernel_without_system_v() -> None:
     assert strict.status == 3
 
 
+def show_table(kind: str, text: str) -> None:
+    """Show another text as /proc/sysvipc/KIND, in this mount namespace."""
+    file = world.here() / f"sysvipc-{kind}"
+    file.write_text(text)
+    world.mount(str(file), f"/proc/sysvipc/{kind}", None, world.MS_BIND)
+
+
+@in_world()
+def test_table_of_an_old_kernel() -> None:
+    """Before 2.6.34 segments had no columns for rss and swap: absent is null, not 0."""
+    shmid = world.as_uid(GONE, lambda: world.shmget(4096, key=0x5EED))
+    lines = Path("/proc/sysvipc/shm").read_text().splitlines()
+    show_table("shm", "".join(" ".join(line.split()[:14]) + "\n" for line in lines))
+    one = world.the("shm", shmid)
+    assert (one["key"], one["size"], one["rss"], one["swap"]) == ("0x00005eed", 4096, None, None)
+    assert one["verdict"] == "orphan"
+    usage = world.audit()["usage"]["shm"]
+    assert (usage["objects"], usage["bytes"], usage["rss"]) == (1, 4096, None)
+
+
+@pytest.mark.parametrize("kind", ["shm", "sem", "msg"])
+@in_world()
+def test_row_that_makes_no_sense(kind: str) -> None:
+    """A row that cannot be read is reported as it stands; the others are listed."""
+    make = {"shm": lambda: world.shmget(10), "sem": lambda: world.semget(1), "msg": world.msgget}[kind]
+    first, second = make(), make()
+    lines = Path(f"/proc/sysvipc/{kind}").read_text().splitlines(keepends=True)
+    show_table(kind, lines[0] + lines[1] + lines[2].replace(f" {second} ", " what? ", 1))
+    answer = world.ipcops("list", "--format", "json", kind)
+    assert answer.status == 0, answer.err
+    assert [one["id"] for one in answer.json["objects"]] == [first]
+    assert answer.json["scan"]["complete"] is False
+    assert any("what?" in one["why"] + one["what"] for one in answer.json["scan"]["skipped"])
+    table = world.ipcops("list", kind)
+    assert "what?" in table.out + table.err
+
+
+@in_world()
+def test_table_of_another_shape() -> None:
+    """Columns are found by their names; a table without a needed one is not guessed at."""
+    shmid = world.shmget(4096)
+    head, *rows = (line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines())
+    reordered = [[*reversed(head), "new"], *([*reversed(row), "7"] for row in rows)]
+    show_table("shm", "".join(" ".join(line) + "\n" for line in reordered))
+    assert world.the("shm", shmid)["size"] == 4096
+    world.umount("/proc/sysvipc/shm")
+    show_table("shm", "".join(" ".join(line[:3]) + "\n" for line in reordered))
+    answer = world.ipcops("list", "--format", "json", "shm")
+    assert answer.status == 3
+    assert "/proc/sysvipc/shm" in answer.err
+
+
 @in_world()
 def test_queues_without_a_mount_for_a_mere_user() -> None:
     """Without a mount only root can look; for others that is no empty list."""

@@ -604,12 +604,12 @@ def test_process_without_main_thread_still_counts_as_its_uid() -> None:
     assert verdict("shm", shmid)[0] in ("idle", "unknown"), "its uid still runs threads"
 
 
-@pytest.mark.parametrize("name", ["libpod_lock", f"libpod_rootless_lock_{GONE}"])
+@pytest.mark.parametrize("rootless", [False, True])
 @in_world()
-def test_podmans_lock_table(name: str) -> None:
+def test_podmans_lock_table(rootless: bool) -> None:  # noqa: FBT001
     """Podman's lock file has neither mapper nor opener and is alive: deleting it breaks podman."""
-    uid = GONE if "rootless" in name else None
-    world.as_uid(uid, lambda: world.shm_file(name, b"\0" * 4096))
+    name = f"libpod_rootless_lock_{GONE}" if rootless else "libpod_lock"
+    world.as_uid(GONE, lambda: world.shm_file(name, b"\0" * 4096))
     assert leaks("posix-shm", name) == []
     assert world.the("posix-shm", name)["verdict"] != "in-use"
 
