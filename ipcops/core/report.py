@@ -10,6 +10,7 @@ from .model import (
     SHM_LOCKED,
     SYSV_KINDS,
     FindingGroup,
+    Gap,
     Process,
     Report,
     Semaphores,
@@ -21,6 +22,9 @@ from .records import Chain, Column, Records, Text, formatted
 from .rules.base import age_of, protection, size
 from .verdicts import Case, judge
 from .verdicts.case import duration
+
+SKIPPED_SINGLY = 5
+"""More gaps of one sort than this are one entry with a count."""
 
 AUDIT_SCHEMA = "ipcops.audit/1"
 OBJECTS_SCHEMA = "ipcops.objects/1"
@@ -71,12 +75,26 @@ def head(snapshot: Snapshot) -> Dict[str, Any]:
             "unreadable_processes": len(unreadable),
             "namespaces": [snapshot.namespace],
             "kinds": list(snapshot.kinds),
-            "skipped": [
-                {"evidence": gap.evidence, "what": gap.what, "why": gap.why, "kind": gap.kind, "pid": gap.pid}
-                for gap in snapshot.gaps
-            ],
+            "skipped": skipped(snapshot.gaps),
         },
     }
+
+
+def skipped(gaps: Iterable[Gap]) -> List[Dict[str, Any]]:
+    """Return what was not seen; many of one sort (an ordinary user's view of others) become one."""
+    sorts: Dict[Tuple[Any, ...], List[Gap]] = {}
+    for gap in gaps:
+        single = gap.pid is None and gap.object_id is None
+        sorts.setdefault((gap.evidence, gap.why, gap.kind, gap.what if single else None), []).append(gap)
+    result = []
+    for members in sorts.values():
+        shown = members if len(members) <= SKIPPED_SINGLY else members[:1]
+        for gap in shown:
+            more = len(members) - len(shown)
+            what = gap.what + (" and of %d more" % more if more else "")
+            entry = {"evidence": gap.evidence, "what": what, "why": gap.why, "kind": gap.kind}
+            result.append({**entry, "pid": gap.pid, "count": more + 1})
+    return result
 
 
 # ---------------------------------------------------------------- audit

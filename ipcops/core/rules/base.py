@@ -264,14 +264,17 @@ def protection(case: Case, table: Table, row: int) -> Optional[Protection]:
     return case.policy.protection(candidate(case, table, row), case.snapshot.members)
 
 
-def remove_file(case: Case, table: Table, row: int) -> str:
-    """Return the command that removes a file of /dev/shm, whatever its name holds."""
-    mount = case.snapshot.shm_mount
-    place = mount.path if mount else "/dev/shm"
+def on_file(command: str, place: str, table: Table, row: int) -> str:
+    """Return the shell command that does *command* to a file in *place*, whatever its name holds."""
     path = table["path"][row]
     if path.isprintable():
-        return "rm %s" % shlex.quote(place + path)
-    return "find %s -maxdepth 1 -inum %d -delete" % (place, table["ino"][row])
+        return "%s %s" % (command, shlex.quote(place + path))
+    return "find %s -maxdepth 1 -inum %d -exec %s {} +" % (place, table["ino"][row], command)
+
+
+def shm_place(case: Case) -> str:
+    """Return the directory of POSIX shared memory."""
+    return case.snapshot.shm_mount.path if case.snapshot.shm_mount else "/dev/shm"
 
 
 def large_and_idle(case: Case, kind: str, remedy: Callable[[int], str]) -> Iterator[FindingGroup]:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Iterator
 
 from ..model import FindingGroup, Table
 from ..queuecost import owners_cost
 from ..verdicts import mqueue as verdict
 from ..verdicts.case import Case
-from .base import leaks, messages, mode_rows, most_by, near_limit, owners, percent, rule, size, steady
+from .base import leaks, messages, mode_rows, most_by, near_limit, on_file, owners, percent, rule, size, steady
 
 KIND = "posix-mq"
+PLACE = "/dev/mqueue"
 
 
 def _remove(case: Case, table: Table, row: int) -> str:
-    name = table["path"][row]
-    if not name.isprintable():
-        return "find /dev/mqueue -inum %d -delete" % table["ino"][row]
     first = "" if case.snapshot.mqueue_mounted else "mkdir -p /dev/mqueue; mount -t mqueue none /dev/mqueue; "
-    return "%srm %s" % (first, shlex.quote("/dev/mqueue" + name))
+    return first + on_file("rm", PLACE, table, row)
 
 
 @rule(
@@ -183,7 +180,7 @@ def open_to_all(case: Case) -> Iterator[FindingGroup]:
                 table=table,
                 rows=rows,
                 columns=("mode", "curmsgs"),
-                fields={"fix": ["chmod o-rwx %s" % shlex.quote("/dev/mqueue" + table["path"][row]) for row in rows]},
+                fields={"fix": [on_file("chmod o-rwx", PLACE, table, row) for row in rows]},
                 reason="its mode {mode} lets every user %s" % what,
                 remedy="{fix}",
             )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Iterator, List, Tuple
 
 from ..model import FindingGroup
 from ..verdicts import devshm as verdict
 from ..verdicts.case import Case
-from .base import large_and_idle, leaks, mode_rows, percent, remove_file, rule, size, steady
+from .base import large_and_idle, leaks, mode_rows, on_file, percent, rule, shm_place, size, steady
 
 KIND = "posix-shm"
 KINDS = ("posix-shm", "posix-sem")
@@ -46,7 +45,7 @@ def leaked(case: Case) -> Iterator[FindingGroup]:
             table = one.table
             yield from one.groups(
                 case,
-                remedy=lambda row, table=table: remove_file(case, table, row),  # type: ignore[misc]
+                remedy=lambda row, table=table: on_file("rm", shm_place(case), table, row),  # type: ignore[misc]
                 columns=("size", "blocks", "ino"),
                 severity=lambda _: "high" if heavy else "medium",
             )
@@ -136,19 +135,17 @@ def nearly_full(case: Case) -> Iterator[FindingGroup]:
 )
 def writable(case: Case) -> Iterator[FindingGroup]:
     """Yield files with the write bit for others."""
-    mount = case.snapshot.shm_mount
     for kind in KINDS:
         table = case.table(kind)
         rows = mode_rows(table, 0o002)
         if table is not None and rows:
-            place = mount.path if mount else "/dev/shm"
             yield FindingGroup(
                 kind=kind,
                 confidence="certain",
                 table=table,
                 rows=rows,
                 columns=("mode", "size"),
-                fields={"fix": ["chmod o-w %s" % shlex.quote(place + table["path"][row]) for row in rows]},
+                fields={"fix": [on_file("chmod o-w", shm_place(case), table, row) for row in rows]},
                 reason="its mode {mode} lets every user write to it",
                 remedy="{fix}",
             )
@@ -212,11 +209,12 @@ def large_idle(case: Case) -> Iterator[FindingGroup]:
     """Yield files worth a word to their owner."""
     table = case.table(KIND)
     if table is not None:
-        yield from large_and_idle(
-            case,
-            KIND,
-            lambda row: "ask %s; then %s" % (case.snapshot.user(table["uid"][row]), remove_file(case, table, row)),
-        )
+        user, place = case.snapshot.user, shm_place(case)
+
+        def remedy(row: int) -> str:
+            return "ask %s; then %s" % (user(table["uid"][row]), on_file("rm", place, table, row))
+
+        yield from large_and_idle(case, KIND, remedy)
 
 
 RULES = (leaked, hidden, nearly_full, writable, mount_options, large_idle)

@@ -15,6 +15,9 @@ from ..policy import Policy
 SLACK = 2.0
 """Seconds: kernel times are whole seconds and boot time is only known that well."""
 
+FEW = 3
+"""As many processes may be unknown for a suspicion to be worth saying."""
+
 ALIVE, DEAD, REUSED, FOREIGN, UNKNOWN = "alive", "dead", "reused", "foreign", "unknown"
 
 
@@ -34,6 +37,7 @@ class Case:
         self.policy = policy
         self.earlier = tuple(earlier)
         self._presence: Dict[Tuple[FrozenSet[int], FrozenSet[int], bool], Presence] = {}
+        self._object_gaps: Dict[Tuple[str, str], Dict[Optional[int], Gap]] = {}
         self._process_gaps = snapshot.gaps_of(Evidence.PROCESSES)
         self._listing_gap = next((gap for gap in self._process_gaps if gap.pid is None), None)
         self._unreadable_pids = frozenset(gap.pid for gap in self._process_gaps if gap.pid is not None)
@@ -76,7 +80,11 @@ class Case:
             return DEAD
         if process.zombie:
             return DEAD
-        return REUSED if process.started_at > newest + SLACK else ALIVE
+        if process.started_at <= newest + SLACK:
+            return ALIVE
+        # Nothing here is older than the boot; if it seems so the clock was set, and then the
+        # start times that are reckoned from it tell nothing either.
+        return UNKNOWN if newest < self.snapshot.now - self.snapshot.uptime - SLACK else REUSED
 
     def process(self, pid: int) -> str:
         """Return a process in words."""
@@ -115,12 +123,21 @@ class Case:
             return Presence(UNKNOWN, "whether %s runs a process: %s" % (names, gap.why))
         if self._process_gaps:
             gap = self._process_gaps[0]
-            return Presence(UNKNOWN, "whether %s runs a process: %s, %s" % (names, gap.what, gap.why), suspected=True)
+            words = "whether %s runs a process: %s, %s" % (names, gap.what, gap.why)
+            return Presence(UNKNOWN, words, suspected=len(self._process_gaps) <= FEW)
         if not snapshot.host.initial_pid_namespace:
             return Presence(
                 UNKNOWN, "whether %s runs a process outside this PID namespace cannot be seen" % names, suspected=True
             )
         return Presence("none", "%s runs no process" % names)
+
+    def object_gap(self, evidence: str, kind: str, object_id: int) -> Optional[Gap]:
+        """Return the gap in one piece of evidence about one object, or about all of its kind."""
+        known = self._object_gaps.get((evidence, kind))
+        if known is None:
+            known = {gap.object_id: gap for gap in self.snapshot.gaps_of(evidence, kind)}
+            self._object_gaps[evidence, kind] = known
+        return known.get(object_id, known.get(None))
 
     def unseen(self, *evidence: str, kind: Optional[str] = None) -> List[Gap]:
         """Return the gaps in some pieces of evidence.

@@ -63,8 +63,8 @@ def _one(case: Case, row: int) -> Verdict:
             return used
     presence = admitted(case, KIND, row)
     if semaphores is None:
-        gaps = [gap for gap in case.unseen(Evidence.SEMAPHORES, kind=KIND) if gap.object_id in (None, semid)]
-        why = missing(gaps) if gaps else "nobody asked the kernel"
+        gap = case.object_gap(Evidence.SEMAPHORES, KIND, semid)
+        why = missing([gap]) if gap else "nobody asked the kernel"
         return Verdict("unknown", "suspect", ("whether a thread waits for it could not be seen", why))
     quiet = "no thread waits for it"
     if presence.state == ALIVE:

@@ -67,6 +67,8 @@ def _one(case: Case, row: int) -> Verdict:
         )  # fmt: skip
         return Verdict("idle", "strong", (unused, presence.words, young))
     gone = creator.reasons + (last.reasons if last is not None else ("it was never attached",))
+    if last is not None and table["cpid"][row] == table["lpid"][row]:
+        gone = tuple(words.replace("its creator,", "its creator and last user,") for words in creator.reasons)
     return Verdict("orphan", "certain", (unused, *gone, presence.words, "unused for %s" % duration(age)))
 
 
