@@ -104,9 +104,9 @@ def test_an_ordinary_user_who_may_not_write_still_gets_an_audit(shared_directory
 
 def test_without_a_network_the_core_audits(shared_directory):
     place = clone(shared_directory)
-    nowhere = clean_environment(
-        PIP_INDEX_URL="http://127.0.0.1:9/", PIP_EXTRA_INDEX_URL="", PIP_FIND_LINKS="", PIP_NO_CACHE_DIR="1"
-    )
+    ours = {name: value for name, value in clean_environment().items() if not name.startswith("PIP_")}
+    pip = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_NO_CACHE_DIR": "1"}
+    nowhere = {**ours, **pip}
     done = run(readme_command("./do audit"), place, env=nowhere)
     assert_plain_audit(done)
     assert done.stderr.count("no .venv") == 1
