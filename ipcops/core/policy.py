@@ -17,9 +17,11 @@ from .model import KINDS, Protection
 
 DEFAULT_PATH = "/etc/ipcops/ipcops.conf"
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)?\Z")
+_NUMBER = r"([0-9]{1,15}(?:\.[0-9]+)?)"
+_DURATION = re.compile(_NUMBER + r"\s*(s|m|h|d|w)?\Z")
 _SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(?:iB|B)?|B)?\Z", re.IGNORECASE)
+_PERCENT = re.compile(_NUMBER + r"\s*%?\Z")
+_SIZE = re.compile(_NUMBER + r"\s*(?:([KMGT])(?:iB|B)?|B)?\Z", re.IGNORECASE)
 _BYTES = {None: 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 
@@ -46,10 +48,10 @@ def parse_size(text: str) -> int:
 
 def parse_percent(text: str) -> float:
     """Return a share from ``90`` or ``90 %``. Raise ValueError."""
-    try:
-        return float(text.strip().rstrip("%").strip()) / 100
-    except ValueError:
-        raise ValueError("is no percentage; write a number such as 90") from None
+    found = _PERCENT.match(text.strip())
+    if not found:
+        raise ValueError("is no percentage; write a number such as 90")
+    return float(found.group(1)) / 100
 
 
 def parse_yes(text: str) -> bool:
@@ -340,6 +342,8 @@ def parse_policy(text: str, path: str, rules: Iterable[str] = ()) -> Policy:
         parser.read_string(text, source=path)
     except configparser.Error as error:
         raise InputError("policy %s" % " ".join(str(error).split())) from error
+    if parser.defaults():
+        raise _Place(path, text, "\0").unknown("section", "\0", ["scan", "audit", "protect NAME"])
     values = dict(defaults().values)
     own: List[ProtectSection] = []
     for section in parser.sections():
@@ -351,7 +355,9 @@ def parse_policy(text: str, path: str, rules: Iterable[str] = ()) -> Policy:
             _settings_section(where, dict(parser.items(section)), values)
     _check_exempt(values["audit", "exempt"], _Place(path, text, "audit"), list(rules))
     if values["audit", "near_limit"] > values["audit", "at_limit"]:
-        raise _Place(path, text, "audit").wrong("near_limit", "is above at_limit")
+        place = _Place(path, text, "audit")
+        key = "near_limit" if place.line("near_limit") > 1 else "at_limit"
+        raise place.wrong(key, "puts near_limit above at_limit")
     return Policy(values, (*own, *_shipped()), source=path)
 
 
@@ -409,7 +415,7 @@ def _protect_section(where: _Place, name: str, items: Dict[str, str]) -> Protect
         raise where.unknown("shipped section", lift, SHIPPED, "lift")
     if lift is None and name in SHIPPED:
         raise where.wrong(None, "has the name of a shipped section; choose another, or lift it with 'lift = %s'" % name)
-    if lift is None and not set(items) - {"reason"}:
+    if lift is None and not any(items[key].strip() for key in items if key != "reason"):
         raise where.wrong(None, "protects nothing; give owner, kind, name, key or unit")
     kinds = parse_words(items.get("kind", ""))
     for kind in kinds:
