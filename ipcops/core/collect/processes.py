@@ -54,6 +54,8 @@ _TGID = re.compile(rb"^Tgid:\t(\d+)$", re.MULTILINE)
 _FDINFO = re.compile(r"^(mnt_id|ino):\t(\d+)$", re.MULTILINE)
 _UNIT = re.compile(r"([^/]+\.(?:service|scope))(?=/|\Z)")
 _ROUNDS = 3
+_MOST_ROUNDS = 12
+"""Listings of /proc while what they name is gone before it is read: its successor is in the next one."""
 _GONE = (2, 3)  # ENOENT, ESRCH: the process ended while we looked
 
 
@@ -254,7 +256,7 @@ class _Scan:
         if self.wanted.threads and self.calls is None:
             self._gap(Evidence.BLOCKED, "blocked threads", "this machine's system call numbers are not known")
         seen: Set[str] = set()
-        for _ in range(_ROUNDS):
+        for done in range(1, _MOST_ROUNDS + 1):
             try:
                 fresh = [name for name in self.proc.names() if name.isdigit() and name not in seen]
             except OSError as error:
@@ -266,9 +268,14 @@ class _Scan:
                 if time.monotonic() > deadline:
                     self._unseen("%d processes" % (len(fresh) - at), "the deadline of the scan was reached before them")
                     return self._result()
+                self.ended.discard(int(name))
                 self._process(name)
                 if int(name) not in self.ended:  # else the number may soon be another's
                     seen.add(name)
+            if done >= _ROUNDS and self.ended.isdisjoint(map(int, fresh)):
+                break
+        else:
+            self._unseen("short-lived processes", "each ended before it could be looked at, and another took its place")
         if "1" not in seen:
             self._unseen("processes of other users", "/proc hides other users' processes (hidepid)")
         return self._result()
@@ -468,7 +475,7 @@ class _Scan:
                     if file[0] == self.wanted.mqueue_dev:
                         queues[int(number)] = file
                     if file not in self.wanted.known:
-                        self._nameless(directory, number, target, file)
+                        self._nameless(directory, process, number, target, file)
 
     def _mount_space(self, directory: Directory) -> str:
         """Return the mount namespace of a process, having learnt its mounts."""
@@ -522,7 +529,9 @@ class _Scan:
             raise _UnreadableError(Evidence.DESCRIPTORS, "descriptor %s" % number, error) from error
         return (info.dev, info.ino) if info.dev in self.devices else None
 
-    def _nameless(self, directory: Directory, number: str, target: str, file: Tuple[int, int]) -> None:
+    def _nameless(
+        self, directory: Directory, process: Process, number: str, target: str, file: Tuple[int, int]
+    ) -> None:
         """Note an open file without a name: hidden use of /dev/shm, or of the queue limit."""
         try:
             info = directory.info("fd/" + number, follow=True)
@@ -535,6 +544,7 @@ class _Scan:
                     attributes = self.kernel.queue_attributes(fd)
                 if attributes:
                     self.found.unlinked_queues[file] = (info.uid, attributes[0], attributes[1])
+                    self._queue_limit(directory, process)
         except OSError:
             return  # closed since, or not ours to open: then the sum is a lower bound
 
