@@ -76,7 +76,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     def work() -> int:
         request: Dict[str, Any] = vars(parser().parse_args(words))
         report = run(request)
-        width = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
+        width = shutil.get_terminal_size((80, 24)).columns if sys.stdout and sys.stdout.isatty() else 80
         deliver(text_of(request, report, width), request.get("output"))
         return status(request, report)
 

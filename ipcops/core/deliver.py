@@ -31,6 +31,8 @@ def deliver(pieces: Iterator[str], output: Optional[str]) -> None:
     if output is not None:
         write_whole(output, pieces)
         return
+    if sys.stdout is None:  # started with it closed, as in "ipcops list >&-"
+        raise WriteError("cannot write to standard output: it is closed")
     try:
         write = sys.stdout.buffer.write
         for piece in pieces:
@@ -68,5 +70,5 @@ def _say(name: str, message: str) -> None:
     """Write one line to standard error; names of objects may hold anything, so they are escaped."""
     from .text import printable
 
-    with contextlib.suppress(OSError):  # a closed standard error must not hide the exit status
+    with contextlib.suppress(OSError, AttributeError):  # a closed standard error must not hide the exit status
         sys.stderr.write("%s: %s\n" % (name, printable(message)))

@@ -14,7 +14,7 @@ from .collect.snapshot import take
 from .errors import InputError, UndeterminedError, unknown_word
 from .fs import Roots, host_roots
 from .kernel import Kernel
-from .model import KINDS, SEVERITIES, VERDICTS, FindingGroup, Report, Request, Snapshot
+from .model import KINDS, SEVERITIES, VERDICTS, Evidence, FindingGroup, Report, Request, Snapshot
 from .policy import DEFAULT_PATH, Policy, defaults, parse_policy
 from .report import audit_report, key_text, objects_report
 from .rules import BY_ID, RULES, Rule
@@ -162,7 +162,8 @@ def _names(group: FindingGroup, row: int) -> List[str]:
 
 def _require_something(snapshot: Snapshot) -> None:
     if not snapshot.tables:
-        gaps = "; ".join("%s: %s" % (gap.what, gap.why) for gap in snapshot.gaps_of("table"))
+        unread = (gap for gap in snapshot.gaps if gap.evidence == Evidence.TABLE)
+        gaps = "; ".join("%s: %s" % (gap.what, gap.why) for gap in unread)
         raise UndeterminedError("none of %s could be looked at: %s" % (", ".join(snapshot.kinds), gaps))
 
 

@@ -15,7 +15,7 @@ def deliver(request: dict[str, Any], report: dict[str, Any]) -> None:
     Raise WriteError.
     """
     width = shutil.get_terminal_size((80, 24)).columns
-    if request["format"] == "table" and request.get("output") is None and sys.stdout.isatty():
+    if request["format"] == "table" and request.get("output") is None and sys.stdout and sys.stdout.isatty():
         from ipcops.core.text import LAYOUTS
         from ipcops.show.terminal import pieces  # loads rich
 

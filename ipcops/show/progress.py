@@ -20,7 +20,7 @@ class Progress:
         self.thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
+        if sys.stderr and sys.stderr.isatty():
             self.thread = threading.Thread(target=self._tell, daemon=True)
             self.thread.start()
         return self
