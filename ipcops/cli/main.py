@@ -14,7 +14,7 @@ from ipcops.core.options import HELP
 
 app = typer.Typer(
     help=HELP["ipcops"],
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,  # rich's help costs as much time as a whole audit
     pretty_exceptions_enable=False,
@@ -30,16 +30,24 @@ def _version(wanted: bool) -> None:  # Typer's callback signature
 
 @app.callback()
 def top(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    context: typer.Context,
+    version: bool = typer.Option(  # noqa: ARG001  # its callback did it
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
 ) -> None:
-    """Hold the options that stand before a command."""
+    """Hold the options that stand before a command; without one, print the help."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
-app.command("audit", help=HELP["audit"])(audit.audit)
-app.command("list", help=HELP["list"])(list_.list_objects)
-app.command("show", help=HELP["show"])(show.show)
-app.command("rules", help=HELP["rules"])(rules.rules)
-app.command("render", help=HELP["render"])(render.render)
+for name, function in (
+    ("audit", audit.audit),
+    ("list", list_.list_objects),
+    ("show", show.show),
+    ("rules", rules.rules),
+    ("render", render.render),
+):
+    app.command(name, help=HELP[name], short_help=HELP[name])(function)
 
 
 def main() -> None:

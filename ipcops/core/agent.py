@@ -36,7 +36,7 @@ def seconds(text: str) -> float:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the agent's command line."""
     top = _Parser(prog="python3 -m ipcops.core", description=HELP["ipcops"])
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
     common = _Parser(add_help=False)
     common.add_argument("--format", choices=("table", "json"), default="table", help=HELP["format"])
     common.add_argument("--output", metavar="FILE", help=HELP["output"])
@@ -74,7 +74,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     words: List[str] = list(sys.argv[1:] if arguments is None else arguments)
 
     def work() -> int:
-        request: Dict[str, Any] = vars(parser().parse_args(words))
+        request: Dict[str, Any] = vars(parser().parse_args(words or ["--help"]))
         report = run(request)
         width = shutil.get_terminal_size((80, 24)).columns if sys.stdout and sys.stdout.isatty() else 80
         deliver(text_of(request, report, width), request.get("output"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .model import KINDS, SEVERITIES, VERDICTS
 
 HELP = {
-    "ipcops": "Audit, list and explain the inter-process communication objects of this host.",
+    "ipcops": "Audit and list the inter-process communication objects of this host.",
     "audit": "Tell what is wrong with IPC here, who left it, and how sure that is.",
     "list": "List the objects, with verdicts and holders.",
     "show": "Tell all that is known of an object: its holders and waiters, its verdict and why.",
