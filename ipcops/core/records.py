@@ -59,8 +59,13 @@ def formatted(values: Iterable[Any], form: Callable[[Any], str]) -> List[str]:
 
 def _encoded(values: Sequence[Any]) -> Tuple[str, Sequence[Any]]:
     """Return the ``%`` conversion and the column that fills it with JSON."""
-    if isinstance(values, memoryview) or set(map(type, values)) <= {int}:
+    if isinstance(values, memoryview):
         return "%d", values
+    types = set(map(type, values))
+    if types <= {int}:
+        return "%d", values
+    if len(types & {bool, int, float}) > 1 or float in types:  # equal, and yet other words: 1, 1.0 and true
+        return "%s", list(map(json.dumps, values))
     try:
         return "%s", formatted(values, json.dumps)
     except TypeError:  # unhashable: dictionaries and lists, often one object many times
