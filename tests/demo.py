@@ -8,6 +8,7 @@ become that user (no root), they stay ``idle``: their owner is there.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,10 +46,11 @@ def scene() -> None:
     policy.write_text(POLICY, encoding="utf-8")
     ipcops = Path(sys.executable).with_name("ipcops")
     command = [str(ipcops)] if ipcops.exists() else [sys.executable, "-m", "ipcops.core"]
-    subprocess.run(
-        [*command, "audit", "--fail-on", "none", "--policy", str(policy), *sys.argv[1:]],
-        check=False,  # a reader that closes the pipe is no failure
+    done = subprocess.run(
+        [*command, "audit", "--fail-on", "none", "--policy", str(policy), *sys.argv[1:]], check=False
     )
+    if done.returncode not in (0, -signal.SIGPIPE):  # a reader that closes the pipe is no failure
+        raise SystemExit(done.returncode)
 
 
 if __name__ == "__main__":

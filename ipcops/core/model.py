@@ -93,6 +93,7 @@ class Evidence:
     BLOCKED = "blocked"  # which system call a thread is blocked in
     SEMAPHORES = "semaphores"  # values, last pids and waiter counts of a set
     QUEUE = "queue"  # depth and attributes of a POSIX queue
+    UNLINKED = "unlinked"  # how large a file without a name is
     MOUNT = "mount"
 
 

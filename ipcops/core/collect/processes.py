@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..fs import Directory, Roots, clock_ticks
 from ..kernel import Kernel
@@ -22,6 +22,9 @@ from .mounts import Mount, parse_mountinfo
 
 PF_KTHREAD = 0x00200000
 """Flag in /proc/PID/stat: a kernel thread (include/linux/sched.h)."""
+
+PF_EXITING = 0x00000004
+"""Flag in /proc/PID/stat: the thread is on its way out, its memory or descriptors already gone."""
 
 BLOCKING_CALLS: Dict[str, Dict[bytes, Tuple[str, str]]] = {
     "x86_64": {
@@ -211,7 +214,12 @@ def _has_ended(directory: Directory) -> bool:
         stat = parse_stat(directory.read_record("stat"))
     except (OSError, ValueError):
         return True
-    return stat.state in "ZX" and stat.threads <= 1
+    return _is_over(stat)
+
+
+def _is_over(stat: Stat) -> bool:
+    """Whether all threads of a process have ended or are just ending."""
+    return stat.threads <= 1 and (stat.state in "ZX" or bool(stat.flags & PF_EXITING))
 
 
 def _runs_in(thread: Directory, pid: int) -> bool:
@@ -312,15 +320,29 @@ class _Scan:
                 unit=self._unit(directory, int(name)) if self.wanted.units else None,
             )
             self.found.by_pid[process.pid] = process
-            if not process.lives:
-                return
+            if process.lives:
+                self._look_at(directory, process, stat)
+
+    def _look_at(self, directory: Directory, process: Process, stat: Stat) -> None:
+        """Look into a process, and again if its main thread ended meanwhile and others go on."""
+        for attempt in range(_ROUNDS):
+            before = len(self.found.gaps)
             if stat.state not in "ZX":
-                self._look_into(directory, process, stat.threads)
-                return
-            living = self._living_thread(directory, process)
-            if living is not None:
+                vanished = self._look_into(directory, process, stat.threads)
+            else:
+                living = self._living_thread(directory, process)
+                if living is None:
+                    return
                 with living:
-                    self._look_into(living, process, stat.threads)
+                    vanished = self._look_into(living, process, stat.threads)
+            if not vanished or attempt == _ROUNDS - 1:
+                return
+            try:
+                stat = parse_stat(directory.read_record("stat"))
+            except (OSError, ValueError):
+                return
+            del self.found.gaps[before:]
+            time.sleep(0.001)  # the kernel is between two steps of ending it
 
     def _unidentified(self, name: str, error: Exception) -> None:
         if isinstance(error, OSError) and error.errno in _GONE:
@@ -350,29 +372,34 @@ class _Scan:
                     self._gap(evidence, what, error.strerror or str(error), process.pid)
         return None
 
-    def _look_into(self, directory: Directory, process: Process, threads: int) -> None:
-        """Gather maps, descriptors and blocked threads, each on its own: one gap hides no other."""
+    def _look_into(self, directory: Directory, process: Process, threads: int) -> bool:
+        """Gather maps, descriptors and blocked threads, each on its own: one gap hides no other.
+
+        Return whether something vanished although the process goes on: then a second look helps.
+        """
         queues: Dict[int, Tuple[int, int]] = {}
+        vanished = False
         if self.wanted.shm_ids or self.needles:
-            self._guarded(directory, process, lambda: self._maps(directory, process))
+            vanished |= self._guarded(directory, process, lambda: self._maps(directory, process))
         if self.devices:
-            self._guarded(directory, process, lambda: self._descriptors(directory, process, queues))
+            vanished |= self._guarded(directory, process, lambda: self._descriptors(directory, process, queues))
         if self.wanted.threads and self.calls is not None:
-            self._guarded(directory, process, lambda: self._threads(directory, process, threads, queues))
+            vanished |= self._guarded(directory, process, lambda: self._threads(directory, process, threads, queues))
         if self.wanted.queue_limits:
             self._queue_limit(directory, process)
+        return vanished
 
-    def _guarded(self, directory: Directory, process: Process, look: Any) -> None:
+    def _guarded(self, directory: Directory, process: Process, look: Callable[[], None]) -> bool:
         try:
             look()
         except _UnreadableError as gap:
             if gap.gone and _has_ended(directory):
                 self.ended.add(process.pid)
-                return
-            if self._may_stay_unseen(directory, process):
-                return
-            what = "%s of pid %d (%s)" % (gap.what, process.pid, process.command)
-            self._gap(gap.evidence, what, gap.why, process.pid)
+            elif not self._may_stay_unseen(directory, process):
+                what = "%s of pid %d (%s)" % (gap.what, process.pid, process.command)
+                self._gap(gap.evidence, what, gap.why, process.pid)
+                return gap.gone
+        return False
 
     def _may_stay_unseen(self, directory: Directory, process: Process) -> bool:
         """Whether the policy's ``unreadable_ok`` names the unit or a uid of the process."""
@@ -408,7 +435,7 @@ class _Scan:
             raise _UnreadableError(Evidence.MAPS, "memory maps", OSError(0, str(error))) from error
         if segments and self._in_our_namespace(directory, Evidence.MAPS):
             for segment in segments:
-                self.found.attached.setdefault(segment, []).append(process)
+                self._note(self.found.attached.setdefault(segment, []), process)
         for device, ino, path in files:
             self._hold((self.mapped[device], ino), process)
             if (self.mapped[device], ino) not in self.wanted.known:
@@ -433,13 +460,16 @@ class _Scan:
         try:
             info = directory.info("map_files/" + found.group(1).decode(), follow=True)
         except OSError:
-            self._gap(Evidence.MAPS, "size of '%s'" % path, "the link count cannot be read")
+            self._gap(Evidence.UNLINKED, "size of '%s'" % path, "the link count cannot be read")
             return
         if info.nlink == 0:
             self.found.unlinked[ino] = (info.size, info.blocks, path)
 
     def _hold(self, file: Tuple[int, int], process: Process) -> None:
-        holders = self.found.holding.setdefault(file, [])
+        self._note(self.found.holding.setdefault(file, []), process)
+
+    @staticmethod
+    def _note(holders: List[Process], process: Process) -> None:
         if not holders or holders[-1] is not process:
             holders.append(process)
 
