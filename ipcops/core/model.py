@@ -26,6 +26,9 @@ SHM_LOCKED = 0o2000
 
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
+INITIAL_IPC_NAMESPACE = 4026531839
+"""PROC_IPC_INIT_INO of include/linux/proc_ns.h: the inode of the first IPC namespace."""
+
 OVERFLOW_ID = 65534
 """What an unmapped uid or gid reads as inside a user namespace (user_namespaces(7))."""
 

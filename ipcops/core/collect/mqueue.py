@@ -14,11 +14,8 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..fs import Directory
 from ..kernel import Kernel
-from ..model import Evidence, Gap, Table
+from ..model import INITIAL_IPC_NAMESPACE, Evidence, Gap, Table
 from .mounts import Mount
-
-INITIAL_IPC_NAMESPACE = 4026531839
-"""PROC_IPC_INIT_INO of include/linux/proc_ns.h."""
 
 _NOTIFY = re.compile(rb"NOTIFY_PID:\s*(\d+)")
 _COLUMNS = (

@@ -24,7 +24,7 @@ from typing import (
     Tuple,
 )
 
-from ..model import FindingGroup, Protection, Table, Verdict
+from ..model import INITIAL_IPC_NAMESPACE, FindingGroup, Protection, Table, Verdict
 from ..policy import Candidate
 from ..verdicts import Case, judge
 
@@ -126,8 +126,12 @@ def most_by(case: Case, who: Sequence[Mapping[str, Any]]) -> str:
 
 
 def single_uid(case: Case) -> bool:
-    """Whether all that lives here acts as one uid, as in a container: then "everyone" is nobody else."""
-    return len(case.snapshot.processes.users) <= 1
+    """Whether all that lives in a container's namespace acts as one uid: then "everyone" is nobody else.
+
+    In the host's own namespace another user may log in at any time.
+    """
+    snapshot = case.snapshot
+    return snapshot.namespace != INITIAL_IPC_NAMESPACE and len(snapshot.processes.users) <= 1
 
 
 def mode_rows(table: Optional[Table], wanted: int, unwanted: int = 0) -> List[int]:

@@ -108,7 +108,7 @@ def destroyed_but_held(case: Case) -> Iterator[FindingGroup]:
     severity="high",
     rationale="Any user of the host can change the memory that other programs work on.",
     decides="Mode bit 0002, as the kernel has it. Critical when root owns it or processes of several users have"
-    " it attached; medium where all that runs acts as one uid.",
+    " it attached; medium in a container where all that runs acts as one uid.",
     remedy="Have the program create it with 0600 or 0660 (the flags of shmget), and restart it.",
     source="shmget(2), svipc(7)",
 )
@@ -146,7 +146,7 @@ def writable(case: Case) -> Iterator[FindingGroup]:
     kind=KIND,
     severity="medium",
     rationale="Any user of the host can read what programs share, keys and passwords included.",
-    decides="Mode bit 0004 without 0002. Info where all that runs acts as one uid.",
+    decides="Mode bit 0004 without 0002. Info in a container where all that runs acts as one uid.",
     remedy="Have the program create it with 0600 or 0660 (the flags of shmget), and restart it.",
     source="shmget(2), svipc(7)",
 )
