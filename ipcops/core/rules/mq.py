@@ -83,6 +83,8 @@ def leaked(case: Case) -> Iterator[FindingGroup]:
     table = found.table
 
     def remedy(row: int) -> str:
+        if table["curmsgs"][row] is None:
+            return "its depth could not be read: make sure that nothing is in it; then %s" % _remove(case, table, row)
         if table["curmsgs"][row]:
             return "%s would be lost: have its program receive them; then %s" % (
                 messages(table["curmsgs"][row]), _remove(case, table, row),

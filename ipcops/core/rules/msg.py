@@ -105,7 +105,7 @@ def abandoned(case: Case) -> Iterator[FindingGroup]:
         case,
         remedy=remedy,
         columns=("qnum", "cbytes", "lspid", "lrpid"),
-        severity=lambda row: "high" if table["cbytes"][row] else "medium",
+        severity=lambda row: "high" if table["qnum"][row] else "medium",  # a message may have no bytes
     )
 
 
