@@ -264,14 +264,14 @@ class _Scan:
         if self.wanted.threads and self.calls is None:
             self._gap(Evidence.BLOCKED, "blocked threads", "this machine's system call numbers are not known")
         seen: Set[str] = set()
+        missed = False
         for done in range(1, _MOST_ROUNDS + 1):
             try:
                 fresh = [name for name in self.proc.names() if name.isdigit() and name not in seen]
             except OSError as error:
                 self._unseen("processes", error.strerror or str(error))
                 return self._result()
-            if not fresh:
-                break
+            missed_before, missed = missed, False
             for at, name in enumerate(fresh):
                 if time.monotonic() > deadline:
                     self._unseen("%d processes" % (len(fresh) - at), "the deadline of the scan was reached before them")
@@ -280,13 +280,20 @@ class _Scan:
                 self._process(name)
                 if int(name) not in self.ended:  # else the number may soon be another's
                     seen.add(name)
-            if done >= _ROUNDS and self.ended.isdisjoint(map(int, fresh)):
+                missed |= self._was_missed(int(name))
+            # Numbers start over at the highest: then one listing may name no successor, but not two.
+            if not missed and (done >= _ROUNDS or not (fresh or missed_before)):
                 break
         else:
             self._unseen("short-lived processes", "each ended before it could be looked at, and another took its place")
         if "1" not in seen:
             self._unseen("processes of other users", "/proc hides other users' processes (hidepid)")
         return self._result()
+
+    def _was_missed(self, pid: int) -> bool:
+        """Whether a process that was listed, and so lived, has ended since: a child may have what it had."""
+        process = self.found.by_pid.get(pid)
+        return pid in self.ended or (process is not None and process.zombie)
 
     def _unseen(self, what: str, why: str) -> None:
         for evidence in (Evidence.PROCESSES, Evidence.MAPS, Evidence.DESCRIPTORS, Evidence.BLOCKED):
