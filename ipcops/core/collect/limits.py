@@ -14,23 +14,22 @@ SEM_FIELDS = ("semmsl", "semmns", "semopm", "semmni")
 """The four numbers of kernel.sem, in the kernel's order (ipc/ipc_sysctl.c)."""
 
 NAMES = {
-    "shm": ("kernel.shmmax", "kernel.shmall", "kernel.shmmni", "kernel.shm_rmid_forced"),
+    "shm": ("kernel.shmmax", "kernel.shmall", "kernel.shmmni"),
     "sem": ("kernel.sem",),
     "msg": ("kernel.msgmni", "kernel.msgmax", "kernel.msgmnb"),
     "posix-mq": (
         "fs.mqueue.queues_max",
         "fs.mqueue.msg_max",
         "fs.mqueue.msgsize_max",
-        "fs.mqueue.msg_default",
-        "fs.mqueue.msgsize_default",
     ),
 }
 OPTIONAL = {
-    "shm": ("kernel.shm_next_id",),
+    "shm": ("kernel.shm_rmid_forced", "kernel.shm_next_id"),
     "sem": ("kernel.sem_next_id",),
     "msg": ("kernel.msg_next_id",),
+    "posix-mq": ("fs.mqueue.msg_default", "fs.mqueue.msgsize_default"),
 }
-"""Only on kernels that can be checkpointed (CONFIG_CHECKPOINT_RESTORE)."""
+"""Not on every kernel: since 3.1, since 3.5, and where it can be checkpointed (CONFIG_CHECKPOINT_RESTORE)."""
 
 
 def parse_limit(name: str, text: bytes) -> Any:
@@ -67,7 +66,7 @@ def read_limits(proc: Directory, kinds: Tuple[str, ...]) -> Tuple[Dict[str, Any]
             try:
                 limits[name] = parse_limit(name, proc.read_record("sys/" + name.replace(".", "/")))
             except (OSError, ValueError) as error:
-                if name in OPTIONAL.get(kind, ()):
+                if name in OPTIONAL.get(kind, ()) and isinstance(error, FileNotFoundError):
                     continue
                 limits[name] = None
                 why = getattr(error, "strerror", None) or str(error)

@@ -68,8 +68,8 @@ def read_queues(
         return Queues(None, None, mounted=False, gaps=gaps)
     with directory:
         dev = directory.own_info().dev
-        if not private and namespace != INITIAL_IPC_NAMESPACE:
-            why = "the mount may belong to another IPC namespace, and only root may make a mount of its own"
+        if not private and namespace not in (0, INITIAL_IPC_NAMESPACE):  # 0: this kernel has no others
+            why = "the mount may belong to another IPC namespace, and one of our own could not be made"
             gaps.append(Gap(Evidence.TABLE, "POSIX queues", why, kind="posix-mq"))
         rows = []
         try:

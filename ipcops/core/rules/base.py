@@ -131,7 +131,7 @@ def single_uid(case: Case) -> bool:
     In the host's own namespace another user may log in at any time.
     """
     snapshot = case.snapshot
-    return snapshot.namespace != INITIAL_IPC_NAMESPACE and len(snapshot.processes.users) <= 1
+    return snapshot.namespace not in (0, INITIAL_IPC_NAMESPACE) and len(snapshot.processes.users) <= 1
 
 
 def mode_rows(table: Optional[Table], wanted: int, unwanted: int = 0) -> List[int]:
