@@ -1,0 +1,1 @@
+"""Captured hosts: see README.md here."""
