@@ -182,9 +182,11 @@ class _World:
         columns = [tuple(facts.get(name, [default] * count)) for name, default in _SEMAPHORE]
         self.semaphores[semid] = Semaphores(*columns)
 
-    def tables(self, absent: Sequence[str]) -> Dict[str, Table]:
+    def tables(self, absent: Sequence[str], unread: Sequence[str]) -> Dict[str, Table]:
         tables = {}
         for kind, rows in self.rows.items():
+            if kind in unread:
+                continue
             names = [*DEFAULTS[kind], "mode", "uid", "gid"]
             names += ["dev", "ino"] if kind.startswith("posix") else ["id", "cuid", "cgid"]
             tables[kind] = Table(kind, {name: [row[name] for row in rows] for name in names if name not in absent})
@@ -219,7 +221,7 @@ def snapshot(facts: Facts) -> Snapshot:
         privileged=True,
         namespace=facts.get("namespace", INITIAL_IPC),
         kinds=tuple(world.rows),
-        tables=world.tables(facts.get("absent", ())),
+        tables=world.tables(facts.get("absent", ()), facts.get("unread", ())),
         limits={**LIMITS, **facts.get("limits", {})},
         processes=Processes(
             by_pid=world.processes,
