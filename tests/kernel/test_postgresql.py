@@ -29,6 +29,7 @@ class Server:
 
     def __init__(self) -> None:
         """Make the user, in this mount namespace only, and the data directory."""
+        world.needs_root()
         lines = Path("/etc/passwd").read_text().splitlines()
         kept = [line for line in lines if not line.startswith("postgres:")]
         passwd = world.here() / "passwd"

@@ -122,6 +122,7 @@ def test_owner_lives(kind: str) -> None:
 @pytest.mark.parametrize("kind", list(LEAK))
 @in_world(mqueue=True)
 def test_root_is_never_gone(kind: str) -> None:
+    world.needs_root()
     which = world.as_uid(None, lambda: make(kind))
     assert verdict(kind, which)[0] == "idle"
     assert leaks(kind, which) == []
@@ -241,6 +242,7 @@ def test_creator_pid_reused() -> None:
 @in_world()
 def test_creator_alive_under_another_uid() -> None:
     """The very process that made it lives on as another uid, and may attach it again."""
+    world.needs_root()
 
     def change() -> int:
         os.setresuid(GONE, GONE, 0)
