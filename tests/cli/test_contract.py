@@ -50,7 +50,7 @@ def make_one_of_each() -> None:
 
 @world.in_world(mqueue=True)
 def test_reports_are_shaped_as_promised():
-    world.as_uid(54321, make_one_of_each)
+    world.as_uid(world.GONE, make_one_of_each)
     policy = str(world.policy("[audit]\norphan_age = 0\n[scan]\nunreadable_ok = init.scope\n"))
     reports = []
     for command in (("audit", "--fail-on", "none"), ("list",)):
