@@ -428,3 +428,10 @@ def test_a_queue_limit_that_is_none_is_the_documented_error(text):
 def test_an_uptime_that_is_none_is_the_documented_error(text):
     with pytest.raises(ValueError):  # noqa: PT011  # whichever message
         host.parse_uptime(text)
+
+
+@given(st.binary(max_size=400), st.lists(st.sampled_from([b" 00:1a ", b" /SYSV", b"a", b"0"]), max_size=3))
+def test_lines_with_finds_each_line_once(text: bytes, needles: List[bytes]) -> None:
+    found = processes.lines_with(text, needles)
+    wanted = [line for line in text.split(b"\n") if any(needle in line for needle in needles)]
+    assert sorted(line for line in found.split(b"\n") if line) == sorted(line for line in wanted if line)

@@ -145,6 +145,20 @@ def parse_maps(text: bytes, devices: FrozenSet[str]) -> Tuple[Set[int], Set[Tupl
     return segments, files
 
 
+def lines_with(text: bytes, needles: Iterable[bytes]) -> bytes:
+    """Return the lines of *text* that hold any of *needles*: few, where a process has thousands."""
+    found: Dict[int, bytes] = {}
+    for needle in needles:
+        at = text.find(needle)
+        while at >= 0:
+            start, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
+            if end < 0:
+                end = len(text)
+            found[start] = text[start:end]
+            at = text.find(needle, end)
+    return b"\n".join(found.values())
+
+
 def device_text(dev: int) -> str:
     """Return a device as /proc/PID/maps writes it."""
     return "%02x:%02x" % (os.major(dev), os.minor(dev))
@@ -250,6 +264,8 @@ class _Scan:
         self.devices = frozenset(dev for dev in (wanted.shm_dev, wanted.mqueue_dev) if dev is not None)
         self.mapped = {device_text(wanted.shm_dev): wanted.shm_dev} if wanted.shm_dev is not None else {}
         self.needles = tuple((" %s " % text).encode() for text in self.mapped)
+        if wanted.shm_ids:
+            self.needles += (b" /SYSV",)
         self.mount_devices: Dict[str, Dict[int, int]] = {}
         self.prefixes: Dict[str, Tuple[str, ...]] = {}
         self.ended: Set[int] = set()
@@ -257,7 +273,8 @@ class _Scan:
             self.own_mounts = proc.link("self/ns/mnt")
         except OSError:
             self.own_mounts = ""
-        self._learn(self.own_mounts, mounts)
+        if mounts:  # else not even our own table could be read, and "no mount" would be wrong
+            self._learn(self.own_mounts, mounts)
 
     def run(self, deadline: float) -> Tuple[Processes, List[Gap]]:
         """Look at every process, and again at those that a later listing shows."""
@@ -386,7 +403,7 @@ class _Scan:
         """
         queues: Dict[int, Tuple[int, int]] = {}
         vanished = False
-        if self.wanted.shm_ids or self.needles:
+        if self.needles:
             vanished |= self._guarded(directory, process, lambda: self._maps(directory, process))
         if self.devices:
             vanished |= self._guarded(directory, process, lambda: self._descriptors(directory, process, queues))
@@ -433,11 +450,11 @@ class _Scan:
                 raise _ended()
         except OSError as error:
             raise _UnreadableError(Evidence.MAPS, "memory maps", error) from error
-        sysv = self.wanted.shm_ids and b" /SYSV" in text
-        if not sysv and not any(needle in text for needle in self.needles):
+        lines = lines_with(text, self.needles)
+        if not lines:
             return
         try:
-            segments, files = parse_maps(text, frozenset(self.mapped))
+            segments, files = parse_maps(lines, frozenset(self.mapped))
         except ValueError as error:
             raise _UnreadableError(Evidence.MAPS, "memory maps", OSError(0, str(error))) from error
         if segments and self._in_our_namespace(directory, Evidence.MAPS):
