@@ -159,6 +159,15 @@ def test_a_zombie_uses_nothing(kind: str) -> None:
 
 
 @in_world()
+def test_a_creator_that_is_a_zombie() -> None:
+    """It has ended; only its parent has not asked for its status yet."""
+    child = world.spawn(lambda: world.shmget(4096), uid=GONE, then=lambda _: None)
+    world.wait_until(lambda: world.state_of(child.pid) == "Z", "zombie")
+    assert world.table("shm")[0]["cpid"] == child.pid
+    assert verdict("shm", child.value) == ("orphan", "certain")
+
+
+@in_world()
 def test_dead_pid_in_the_name() -> None:
     """PyTorch names its files after the creator's pid: gone is gone, though its user lives on.
 
