@@ -19,7 +19,7 @@ from .model import (
     Verdict,
 )
 from .records import Chain, Column, Records, Text, formatted
-from .rules.base import age_of, protection, size
+from .rules.base import ages, protection, size
 from .verdicts import Case, judge
 from .verdicts.case import duration
 
@@ -159,16 +159,16 @@ def _finding(case: Case, group: FindingGroup) -> Records:
     table, rows = group.table, group.rows
     evidence: Dict[str, Any] = {}
     identity: Dict[str, Any] = {"id": None, "key": None, "path": None}
-    owner: Any = {"uid": None, "user": None}
+    owner: Any = None
     if table is not None:
-        for name in group.columns:
+        names = group.columns if "size" in group.columns or "size" not in table else ("size", *group.columns)
+        for name in names:
             evidence[name] = Column(_json_column(table, name, rows))
         for name in identity:
             if name in table:
                 identity[name] = Column(_json_column(table, name, rows))
+        evidence["age"] = Column(ages(case, table, rows))
         owner = _owner(case.snapshot, table, rows)
-    else:
-        owner = None
     for name, value in group.evidence.items():
         evidence[name] = Column(value) if isinstance(value, tuple) else value
     words = _Words(case, table, rows, group.fields)
@@ -209,7 +209,7 @@ class _Words(Dict[str, Sequence[str]]):
         if name == "user":
             column = formatted(table.pick("uid", rows), case.snapshot.user)
         elif name == "age":
-            column = [duration(age_of(case, table, row)) for row in rows]
+            column = formatted(ages(case, table, rows), duration)
         else:
             form = size if name in _SIZES else _form(table, name)
             column = formatted(table.pick(name, rows), form or str)
@@ -286,7 +286,7 @@ def _objects(case: Case, table: Table, rows: Sequence[int], *, details: bool) ->
         "protection": Column([{"name": one.name, "reason": one.reason} if one else None for one in guards]),
         "holders": Column([[_process(one) for one in holders_of(snapshot, table, row)] for row in rows]),
         "waiters": Column([_waiters(snapshot, table, row) for row in rows]),
-        "age": Column([int(age_of(case, table, row)) for row in rows]),
+        "age": Column(ages(case, table, rows)),
     }
     if "cuid" in table:
         template["creator"] = {"uid": Column(table.pick("cuid", rows)), "gid": Column(table.pick("cgid", rows))}

@@ -187,8 +187,10 @@ def _finding(finding: Mapping[str, Any]) -> Iterator[Block]:
         weight = evidence.get("blocks") or evidence.get("size")
         if weight:
             facts.append(size(weight))
-        if evidence.get("age") is not None:
-            facts.append("unused %s" % duration(evidence["age"]))
+        if evidence.get("nattch"):
+            facts.append("attached")
+        elif evidence.get("age") is not None:
+            facts.append("last used %s ago" % duration(evidence["age"]))
         facts.append(finding["confidence"])
         yield Para((Span(GAP.join(map(printable, facts)), "plain"),), 2, 2)
     indent = 4 if facts else 2

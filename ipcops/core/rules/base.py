@@ -196,7 +196,6 @@ class Leaks(NamedTuple):
                 columns=columns,
                 evidence={
                     "verdict": tuple(verdict.word for _, verdict in members),
-                    "age": tuple(int(age_of(case, self.table, row)) for row in rows),
                     "protection": tuple(guard.name if guard else None for guard in guards),
                 },
                 fields={
@@ -240,6 +239,14 @@ _NEWEST = {
 def age_of(case: Case, table: Table, row: int) -> float:
     """Return the seconds since an object's newest use."""
     return case.age(max(table[name][row] for name in _NEWEST[table.kind]))
+
+
+def ages(case: Case, table: Table, rows: Sequence[int]) -> List[int]:
+    """Return the whole seconds since each object's newest use."""
+    columns = [table.pick(name, rows) for name in _NEWEST[table.kind]]
+    newest = list(map(max, *columns)) if len(columns) > 1 else columns[0]
+    known = {time: int(case.age(time)) for time in set(newest)}
+    return [known[time] for time in newest]
 
 
 def candidate(case: Case, table: Table, row: int) -> Candidate:
@@ -302,7 +309,6 @@ def large_and_idle(case: Case, kind: str, remedy: Callable[[int], str]) -> Itera
         table=table,
         rows=rows,
         columns=("size",),
-        evidence={"age": tuple(int(age_of(case, table, row)) for row in rows)},
         fields={"why": ["; ".join(verdict.reasons) for _, verdict in found], "fix": [remedy(row) for row in rows]},
         reason="{user} keeps {size}, unused for {age}; {why}",
         remedy="{fix}",

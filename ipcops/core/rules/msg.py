@@ -60,7 +60,7 @@ def near_capacity(case: Case) -> Iterator[FindingGroup]:
             rows=members,
             columns=("cbytes", "qnum", "qbytes", "lrpid"),
             fields={"fill": ["%d %%" % (100 * _fill(table, row)) for row in members]},
-            reason="{qnum} messages of {cbytes} bytes fill {fill} of its {qbytes} bytes" + hint,
+            reason="it is {fill} full: {cbytes} bytes in {qnum} messages, of {qbytes} (bytes or messages)" + hint,
             remedy="see who should receive (ipcops show msg:{id}) and revive it",
         )
 
