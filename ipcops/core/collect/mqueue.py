@@ -102,6 +102,8 @@ def _queue(
             attributes = kernel.queue_attributes(fd)
         if notify:
             notified = parse_notify(directory.read_record(name))
+    except FileNotFoundError:
+        return None  # gone since
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         gaps.append(Gap(Evidence.QUEUE, "depth of /%s" % name, why, kind="posix-mq", object_id=info.ino))

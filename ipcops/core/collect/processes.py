@@ -483,8 +483,9 @@ class _Scan:
             return
         try:
             info = directory.info("map_files/" + found.group(1).decode(), follow=True)
-        except OSError:
-            self._gap(Evidence.UNLINKED, "size of '%s'" % path, "the link count cannot be read")
+        except OSError as error:
+            if not (error.errno in _GONE and _has_ended(directory)):
+                self._gap(Evidence.UNLINKED, "size of '%s'" % path, "the link count cannot be read")
             return
         if info.nlink == 0:
             self.found.unlinked[ino] = (info.size, info.blocks, path)

@@ -17,6 +17,9 @@ from ..model import SYSV_KINDS, Evidence, Gap, Semaphores, ShmMount, Snapshot, T
 from ..policy import Policy
 from . import devshm, host, limits, mounts, mqueue, processes, sysvipc, users
 
+_REMOVED = (22, 43)
+"""EINVAL, EIDRM: the object was removed since the table was read (semctl(2))."""
+
 FILE_KINDS = ("posix-shm", "posix-sem")
 
 
@@ -99,7 +102,9 @@ def take(
     )
     semaphores: Dict[int, Semaphores] = {}
     if "sem" in tables:
-        semaphores = _ask(kernel, tables["sem"], ask_about(snapshot), limit, gaps)
+        semaphores, gone = _ask(kernel, tables["sem"], ask_about(snapshot), limit, gaps)
+        if gone:
+            tables["sem"] = _without(tables["sem"], gone)
     return _finished(snapshot, semaphores, gaps, time.monotonic() - began)
 
 
@@ -154,9 +159,10 @@ def _ids(tables: Iterable[Table]) -> Tuple[Set[int], Set[int]]:
 
 def _ask(
     kernel: Kernel, table: Table, rows: Iterable[int], limit: float, gaps: List[Gap]
-) -> Dict[int, Semaphores]:
-    """Ask the kernel about the semaphores of some sets, until the deadline."""
+) -> Tuple[Dict[int, Semaphores], Set[int]]:
+    """Ask the kernel about the semaphores of some sets, until the deadline; return also the rows that are gone."""
     answers: Dict[int, Semaphores] = {}
+    gone: Set[int] = set()
     for row in rows:
         semid = table["id"][row]
         if time.monotonic() > limit:
@@ -166,7 +172,16 @@ def _ask(
         try:
             answers[semid] = kernel.semaphores(semid, table["nsems"][row])
         except OSError as error:
+            if error.errno in _REMOVED:
+                gone.add(row)
+                continue
             why = error.strerror or str(error)
             gaps.append(Gap(Evidence.SEMAPHORES, "semaphores of sem:%d" % semid, why, kind="sem", object_id=semid))
-    return answers
+    return answers, gone
+
+
+def _without(table: Table, gone: Set[int]) -> Table:
+    """Return a table without the rows that were removed since it was read."""
+    kept = [row for row in range(len(table)) if row not in gone]
+    return Table(table.kind, {name: table.pick(name, kept) for name in table.columns})
 
