@@ -81,6 +81,12 @@ class Capture:
             raise type(answer)(answer.errno, answer.strerror)
         return answer
 
+    def open(self, path: str) -> str:
+        """Return the path of a directory that is opened; raise the error that was captured."""
+        if ("Open", path) in self.records or not self.holds(path):
+            self.ask("Open", path)
+        return path
+
     def holds(self, path: str) -> bool:
         """Whether anything is known of a directory or in it."""
         return any(one == path or one.startswith(path + "/") for what, one in self.records if what != "Call")
@@ -213,9 +219,7 @@ class Directory:
 
     def directory(self, name: str) -> Directory:
         """Open a directory in this one."""
-        if ("Open", self.at(name)) in self.capture.records or not self.capture.holds(self.at(name)):
-            self.capture.ask("Open", self.at(name))
-        return Directory(self.capture, self.at(name))
+        return Directory(self.capture, self.capture.open(self.at(name)))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -329,6 +333,10 @@ class Clock:
     def monotonic(self) -> float:
         """Return a reading that does not move by itself."""
         return self.ticks
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass at once."""
+        self.ticks += seconds
 
 
 @contextlib.contextmanager
