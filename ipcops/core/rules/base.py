@@ -28,6 +28,9 @@ from ..model import INITIAL_IPC_NAMESPACE, FindingGroup, Protection, Table, Verd
 from ..policy import Candidate
 from ..verdicts import Case, judge
 
+IPCMNI = 32768
+"""The most segments, sets or queues that a kernel without ipcmni_extend allows (ipc/util.h)."""
+
 Judge = Callable[[Case], Iterable[FindingGroup]]
 
 
@@ -88,6 +91,24 @@ def near_limit(case: Case, used: int, limit: Optional[int]) -> Optional[str]:
     return "medium" if share >= case.policy["audit", "near_limit"] else None
 
 
+def near_slots(case: Case, kind: str, limit_name: str, noun: str) -> Iterator[FindingGroup]:
+    """Yield one finding when a namespace is short of slots for objects of a kind."""
+    table, limit = case.table(kind), case.snapshot.limits.get(limit_name)
+    if table is None or not limit:
+        return
+    severity = near_limit(case, len(table), limit)
+    if severity:
+        who = owners(case, table)
+        yield FindingGroup(
+            severity=severity,
+            confidence="certain",
+            evidence={"used": len(table), "limit": limit, "owners": who},
+            reason="%d of %d %s exist (%s); most by %s"
+            % (len(table), limit, noun, percent(len(table), limit), most_by(case, who)),
+            remedy="sysctl -w %s=%d, after removing what is abandoned" % (limit_name, min(2 * limit, IPCMNI)),
+        )
+
+
 def percent(used: float, limit: float) -> str:
     """Return a share in words."""
     return "%d %%" % (100 * used / limit) if limit else "all"
@@ -143,6 +164,19 @@ def mode_rows(table: Optional[Table], wanted: int, unwanted: int = 0) -> List[in
     if not matching:
         return []
     return [row for row, mode in enumerate(modes) if mode in matching]
+
+
+def open_to_others(table: Optional[Table], rows: Sequence[int], severity: str, what: str, column: str) -> FindingGroup:
+    """Return the findings about System V objects whose mode lets every user do *what*."""
+    return FindingGroup(
+        severity=severity,
+        confidence="certain",
+        table=table,
+        rows=rows,
+        columns=("mode", column),
+        reason="its mode {mode} lets every user %s" % what,
+        remedy="have its program create it with mode 0600 or 0660, then restart that program",
+    )
 
 
 def steady(case: Case, kind: str, rows: Sequence[int], columns: Sequence[str]) -> List[int]:

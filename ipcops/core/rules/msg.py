@@ -7,7 +7,7 @@ from typing import Dict, Iterator, List
 from ..model import FindingGroup, Table
 from ..verdicts import msg as verdict
 from ..verdicts.case import ALIVE, Case
-from .base import leaks, messages, mode_rows, most_by, near_limit, owners, percent, rule, steady
+from .base import leaks, messages, mode_rows, near_slots, open_to_others, rule, steady
 
 KIND = "msg"
 
@@ -128,15 +128,7 @@ def open_to_all(case: Case) -> Iterator[FindingGroup]:
         ("medium", mode_rows(table, 0o004, 0o002), "take messages from it"),
     ):
         if rows:
-            yield FindingGroup(
-                severity=severity,
-                confidence="certain",
-                table=table,
-                rows=rows,
-                columns=("mode", "qnum"),
-                reason="its mode {mode} lets every user %s" % what,
-                remedy="have its program create it with mode 0600 or 0660, then restart that program",
-            )
+            yield open_to_others(table, rows, severity, what, "qnum")
 
 
 @rule(
@@ -152,20 +144,7 @@ def open_to_all(case: Case) -> Iterator[FindingGroup]:
 )
 def near_msgmni(case: Case) -> Iterator[FindingGroup]:
     """Yield one finding when the namespace is short of queue slots."""
-    table, limit = case.table(KIND), case.snapshot.limits.get("kernel.msgmni")
-    if table is None or not limit:
-        return
-    severity = near_limit(case, len(table), limit)
-    if severity:
-        who = owners(case, table)
-        yield FindingGroup(
-            severity=severity,
-            confidence="certain",
-            evidence={"used": len(table), "limit": limit, "owners": who},
-            reason="%d of %d queues exist (%s); most by %s"
-            % (len(table), limit, percent(len(table), limit), most_by(case, who)),
-            remedy="sysctl -w kernel.msgmni=%d, after removing what is abandoned" % min(2 * limit, 32768),
-        )
+    yield from near_slots(case, KIND, "kernel.msgmni", "queues")
 
 
 @rule(

@@ -7,7 +7,19 @@ from typing import Iterator
 from ..model import FindingGroup
 from ..verdicts import sem as verdict
 from ..verdicts.case import Case
-from .base import leaks, mode_rows, most_by, near_limit, owners, percent, rule, single_uid, steady
+from .base import (
+    IPCMNI,
+    leaks,
+    mode_rows,
+    most_by,
+    near_limit,
+    open_to_others,
+    owners,
+    percent,
+    rule,
+    single_uid,
+    steady,
+)
 
 KIND = "sem"
 NEVER_USED_AGE = 600
@@ -69,7 +81,7 @@ def near_limits(case: Case) -> Iterator[FindingGroup]:
         if severity:
             who = owners(case, table, weights)
             raised = dict(limits)
-            raised["semmni"] = min(2 * limits["semmni"], 32768) if name == "SEMMNI" else limits["semmni"]
+            raised["semmni"] = min(2 * limits["semmni"], IPCMNI) if name == "SEMMNI" else limits["semmni"]
             raised["semmns"] = max(limits["semmns"], 2 * used)
             yield FindingGroup(
                 severity=severity,
@@ -98,15 +110,7 @@ def alterable(case: Case) -> Iterator[FindingGroup]:
     table = case.table(KIND)
     rows = mode_rows(table, 0o002)
     if rows:
-        yield FindingGroup(
-            severity="medium" if single_uid(case) else "high",
-            confidence="certain",
-            table=table,
-            rows=rows,
-            columns=("mode", "nsems"),
-            reason="its mode {mode} lets every user operate it",
-            remedy="have its program create it with mode 0600 or 0660, then restart that program",
-        )
+        yield open_to_others(table, rows, "medium" if single_uid(case) else "high", "operate it", "nsems")
 
 
 @rule(

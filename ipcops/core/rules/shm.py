@@ -13,6 +13,8 @@ from .base import (
     mode_rows,
     most_by,
     near_limit,
+    near_slots,
+    open_to_others,
     owners,
     percent,
     rule,
@@ -128,15 +130,7 @@ def writable(case: Case) -> Iterator[FindingGroup]:
     grave = [row for row in rows if (uids[row] == 0 or table["id"][row] in mixed) and usual != "medium"]
     chosen = set(grave)
     for severity, members in (("critical", grave), (usual, [row for row in rows if row not in chosen])):
-        yield FindingGroup(
-            severity=severity,
-            confidence="certain",
-            table=table,
-            rows=members,
-            columns=("mode", "nattch"),
-            reason="its mode {mode} lets every user write to it",
-            remedy="have its program create it with mode 0600 or 0660, then restart that program",
-        )
+        yield open_to_others(table, members, severity, "write to it", "nattch")
 
 
 @rule(
@@ -155,15 +149,7 @@ def readable(case: Case) -> Iterator[FindingGroup]:
     table = case.table(KIND)
     rows = mode_rows(table, 0o004, 0o002)
     if rows:
-        yield FindingGroup(
-            severity="info" if single_uid(case) else "medium",
-            confidence="certain",
-            table=table,
-            rows=rows,
-            columns=("mode", "nattch"),
-            reason="its mode {mode} lets every user read it",
-            remedy="have its program create it with mode 0600 or 0660, then restart that program",
-        )
+        yield open_to_others(table, rows, "info" if single_uid(case) else "medium", "read it", "nattch")
 
 
 @rule(
@@ -219,20 +205,7 @@ def unexpected_users(case: Case) -> Iterator[FindingGroup]:
 )
 def near_shmmni(case: Case) -> Iterator[FindingGroup]:
     """Yield one finding when the namespace is short of segment slots."""
-    table, limit = case.table(KIND), case.snapshot.limits.get("kernel.shmmni")
-    if table is None or not limit:
-        return
-    severity = near_limit(case, len(table), limit)
-    if severity:
-        who = owners(case, table)
-        yield FindingGroup(
-            severity=severity,
-            confidence="certain",
-            evidence={"used": len(table), "limit": limit, "owners": who},
-            reason="%d of %d segments exist (%s); most by %s"
-            % (len(table), limit, percent(len(table), limit), most_by(case, who)),
-            remedy="sysctl -w kernel.shmmni=%d, after removing what is orphaned" % min(2 * limit, 32768),
-        )
+    yield from near_slots(case, KIND, "kernel.shmmni", "segments")
 
 
 @rule(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
-from ..model import OVERFLOW_ID, Evidence, Gap, Process, Snapshot, Table
+from ..model import OVERFLOW_ID, Evidence, Gap, Process, Snapshot, Table, Verdict
 from ..policy import Policy
 
 SLACK = 2.0
@@ -130,6 +130,31 @@ class Case:
                 UNKNOWN, "whether %s runs a process outside this PID namespace cannot be seen" % names, suspected=True
             )
         return Presence("none", "%s runs no process" % names)
+
+    def kept(self, unused: str, presence: Presence, age: float) -> Optional[Verdict]:
+        """Return the verdict of an *unused* object that something keeps from being an orphan.
+
+        Its users are there, or could not be seen, or it is young. ``None``: nothing does.
+        """
+        if presence.state == ALIVE:
+            return Verdict("idle", "strong", (unused, presence.words))
+        old = age >= self.orphan_age
+        if presence.state == UNKNOWN:
+            return Verdict("unknown", "suspect", (unused, presence.words), presence.suspected and old)
+        if not old:
+            young = "it was used %s ago; only after %s is it called an orphan"
+            words = young % (duration(age), duration(self.orphan_age))
+            return Verdict("idle", "strong", (unused, presence.words, words))
+        return None
+
+    def blocked_on(self, kind: str, object_id: int) -> Optional[Verdict]:
+        """Return the verdict of an object that threads are blocked on, if any are."""
+        waiters = self.snapshot.processes.blocked.get((kind, object_id))
+        if not waiters:
+            return None
+        first, count = waiters[0], "1 thread is" if len(waiters) == 1 else "%d threads are" % len(waiters)
+        words = "%s blocked on it, first %s in %s" % (count, some([first.process]), first.call)
+        return Verdict("in-use", "certain", (words,))
 
     def object_gap(self, evidence: str, kind: str, object_id: int) -> Optional[Gap]:
         """Return the gap in one piece of evidence about one object, or about all of its kind."""

@@ -12,7 +12,7 @@ from typing import List, Sequence
 from ..known.families import family_of, named_pid
 from ..model import Evidence, Gap, Table, Verdict
 from ..policy import idiom
-from .case import ALIVE, DEAD, UNKNOWN, Case, duration, missing, only_processes, some
+from .case import ALIVE, DEAD, Case, duration, missing, only_processes, some
 
 
 def newest_use(table: Table, row: int) -> int:
@@ -68,13 +68,9 @@ def _one(case: Case, table: Table, row: int, gaps: List[Gap]) -> Verdict:
         suspected = only_processes(gaps) and gone and old
         return Verdict("unknown", "suspect", (words, missing(gaps), presence.words), suspected)
     unused = "no process has it mapped or open"
-    if presence.state == ALIVE and not (abandoned and old):
-        return Verdict("idle", "strong", (unused, presence.words))
-    if presence.state == UNKNOWN:
-        return Verdict("unknown", "suspect", (unused, presence.words), presence.suspected and old)
-    if not old:
-        young = "it was used %s ago; only after %s is it called an orphan" % (duration(age), duration(case.orphan_age))
-        return Verdict("idle", "strong", (unused, presence.words, young))
+    kept = case.kept(unused, presence, age)
+    if kept is not None and not (abandoned and old and presence.state == ALIVE):
+        return kept
     reasons = [unused, presence.words]
     if abandoned:
         reasons.append("pid %d, which its name carries, is gone" % (pid or 0))

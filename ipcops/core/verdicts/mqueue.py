@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import List, Sequence
 
 from ..model import Evidence, Gap, Table, Verdict
-from .case import ALIVE, UNKNOWN, Case, duration, missing, only_processes, some
+from .case import Case, duration, missing, only_processes, some
 
 KIND = "posix-mq"
 
@@ -48,11 +48,7 @@ def _one(case: Case, table: Table, row: int, gaps: List[Gap]) -> Verdict:
         suspected = only_processes(gaps) and (presence.state == "none" or presence.suspected) and old
         return Verdict("unknown", "suspect", (words, missing(gaps), presence.words), suspected)
     unused = "no process has it open"
-    if presence.state == ALIVE:
-        return Verdict("idle", "strong", (unused, presence.words))
-    if presence.state == UNKNOWN:
-        return Verdict("unknown", "suspect", (unused, presence.words), presence.suspected and old)
-    if not old:
-        young = "it was used %s ago; only after %s is it called an orphan" % (duration(age), duration(case.orphan_age))
-        return Verdict("idle", "strong", (unused, presence.words, young))
+    kept = case.kept(unused, presence, age)
+    if kept is not None:
+        return kept
     return Verdict("orphan", "strong", (unused, presence.words, "unused for %s" % duration(age)))

@@ -41,13 +41,9 @@ def judge(case: Case, rows: Sequence[int]) -> List[Verdict]:
 def _one(case: Case, row: int, gaps: List[Gap]) -> Verdict:
     table = case.snapshot.tables[KIND]
     msqid = table["id"][row]
-    blocked = case.snapshot.processes.blocked.get((KIND, msqid), ())
-    if blocked:
-        first = blocked[0]
-        words = "%d thread%s blocked on it, first pid %d (%s) in %s" % (
-            len(blocked), " is" if len(blocked) == 1 else "s are", first.process.pid, first.process.command, first.call,
-        )  # fmt: skip
-        return Verdict("in-use", "certain", (words,))
+    blocked = case.blocked_on(KIND, msqid)
+    if blocked is not None:
+        return blocked
     roles = (("sent", table["lspid"][row], table["stime"][row]), ("received", table["lrpid"][row], table["rtime"][row]))
     states = [(what, pid, case.identity(pid, at)) for what, pid, at in roles if at]
     for what, pid, state in states:
@@ -56,10 +52,9 @@ def _one(case: Case, row: int, gaps: List[Gap]) -> Verdict:
             return Verdict("in-use", "strong", (words,))
     presence = admitted(case, KIND, row)
     age = case.age(max(table["stime"][row], table["rtime"][row], table["ctime"][row]))
-    old = age >= case.orphan_age
     if gaps:
         words = "whether a thread is blocked on it could not be seen"
-        suspected = only_processes(gaps) and presence.state not in (ALIVE, UNKNOWN) and old
+        suspected = only_processes(gaps) and case.kept(words, presence, age) is None
         if any(state in (FOREIGN, UNKNOWN) for _, _, state in states):
             suspected = False
         return Verdict("unknown", "suspect", (words, missing(gaps), presence.words), suspected)
@@ -72,10 +67,8 @@ def _one(case: Case, row: int, gaps: List[Gap]) -> Verdict:
         if state == UNKNOWN:
             words = "whether pid %d, which last %s, runs could not be seen" % (pid, what)
             return Verdict("unknown", "suspect", (quiet, words))
-    if presence.state == UNKNOWN:
-        return Verdict("unknown", "suspect", (quiet, presence.words), presence.suspected and old)
-    if not old:
-        young = "it was used %s ago; only after %s is it called an orphan" % (duration(age), duration(case.orphan_age))
-        return Verdict("idle", "strong", (quiet, presence.words, young))
+    kept = case.kept(quiet, presence, age)
+    if kept is not None:
+        return kept
     gone = ["pid %d, which last %s, is gone" % (pid, what) for what, pid, _ in states] or ["it was never used"]
     return Verdict("orphan", "strong", (quiet, *gone, presence.words, "unused for %s" % duration(age)))

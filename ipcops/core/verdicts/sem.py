@@ -48,13 +48,9 @@ def judge(case: Case, rows: Sequence[int]) -> List[Verdict]:
 def _one(case: Case, row: int) -> Verdict:
     table = case.snapshot.tables[KIND]
     semid = table["id"][row]
-    blocked = case.snapshot.processes.blocked.get((KIND, semid), ())
-    if blocked:
-        first = blocked[0]
-        words = "%d thread%s blocked on it, first pid %d (%s) in %s" % (
-            len(blocked), " is" if len(blocked) == 1 else "s are", first.process.pid, first.process.command, first.call,
-        )  # fmt: skip
-        return Verdict("in-use", "certain", (words,))
+    blocked = case.blocked_on(KIND, semid)
+    if blocked is not None:
+        return blocked
     semaphores = case.snapshot.semaphores.get(semid)
     newest = max(table["otime"][row], table["ctime"][row])
     if semaphores is not None:
@@ -73,11 +69,9 @@ def _one(case: Case, row: int) -> Verdict:
         words = "whether the last process that operated it runs could not be seen"
         return Verdict("unknown", "suspect", (quiet, words))
     age = case.age(newest)
-    if presence.state == UNKNOWN:
-        return Verdict("unknown", "suspect", (quiet, presence.words), presence.suspected and age >= case.orphan_age)
-    if age < case.orphan_age:
-        young = "it was used %s ago; only after %s is it called an orphan" % (duration(age), duration(case.orphan_age))
-        return Verdict("idle", "strong", (quiet, presence.words, young))
+    kept = case.kept(quiet, presence, age)
+    if kept is not None:
+        return kept
     last = sorted({pid for pid in semaphores.pids if pid})
     gone = "it was never operated" if not last else "the last to operate it, pid %d, is gone" % last[-1]
     return Verdict("orphan", "strong", (quiet, gone, presence.words, "unused for %s" % duration(age)))

@@ -59,13 +59,9 @@ def _one(case: Case, row: int) -> Verdict:
     for person in (creator, last):
         if person is not None and person.word == "unknown":
             return Verdict("unknown", "suspect", (unused, *person.reasons))
-    if presence.state == UNKNOWN:
-        return Verdict("unknown", "suspect", (unused, presence.words), presence.suspected and age >= case.orphan_age)
-    if age < case.orphan_age:
-        young = "it was used %s ago; only after %s is it called an orphan" % (
-            duration(age), duration(case.orphan_age),
-        )  # fmt: skip
-        return Verdict("idle", "strong", (unused, presence.words, young))
+    kept = case.kept(unused, presence, age)
+    if kept is not None:
+        return kept
     gone = creator.reasons + (last.reasons if last is not None else ("it was never attached",))
     if last is not None and table["cpid"][row] == table["lpid"][row]:
         gone = tuple(words.replace("its creator,", "its creator and last user,") for words in creator.reasons)
