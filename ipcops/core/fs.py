@@ -12,7 +12,7 @@ import os
 import stat
 from typing import Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
-from .errors import WriteError
+from .errors import UndeterminedError, WriteError
 
 CHUNK = 1 << 16
 RECORD = 1 << 13
@@ -177,8 +177,12 @@ class Roots(NamedTuple):
 
 
 def host_roots() -> Roots:
-    """Return the roots of this very machine."""
-    return Roots(Directory.open("/proc"))
+    """Return the roots of this very machine. Raise UndeterminedError where there is no /proc."""
+    try:
+        return Roots(Directory.open("/proc"))
+    except OSError as error:
+        why = "/proc cannot be opened (%s); ipcops needs Linux with /proc mounted" % error.strerror
+        raise UndeterminedError(why) from error
 
 
 def read_text(path: str) -> str:

@@ -105,3 +105,13 @@ def test_two_samples_make_sure():
     for samples, confidence in (("1", "suspect"), ("2", "certain")):
         done = ipcops(*look, "--samples", samples)
         assert [one["confidence"] for one in json.loads(done.stdout)["findings"]] == [confidence]
+
+
+@world.in_world()
+def test_without_proc_nothing_can_be_determined():
+    world.mount("tmpfs", "/proc", "tmpfs")
+    for command in (("audit",), ("list",), ("show", "shm:0")):
+        done = ipcops(*command)
+        assert done.returncode == 3, done.stderr
+        assert "/proc" in done.stderr
+        assert done.stdout == ""
