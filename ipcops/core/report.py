@@ -19,7 +19,8 @@ from .model import (
     Verdict,
 )
 from .records import Chain, Column, Records, Text, formatted
-from .rules.base import ages, protection, size
+from .rules import BY_ID
+from .rules.base import TOPICS, ages, protection, size
 from .verdicts import Case, judge
 from .verdicts.case import duration
 
@@ -103,7 +104,7 @@ def skipped(gaps: Iterable[Gap]) -> List[Dict[str, Any]]:
 def audit_report(case: Case, groups: Iterable[FindingGroup]) -> Report:
     """Return the report of an audit: limits, usage, and the findings, worst first."""
     snapshot = case.snapshot
-    ordered = sorted(groups, key=lambda group: (SEVERITIES.index(group.severity), group.rule))
+    ordered = sorted(groups, key=_rank)
     summary = dict.fromkeys(SEVERITIES, 0)
     for group in ordered:
         summary[group.severity] += len(group.rows)
@@ -116,6 +117,10 @@ def audit_report(case: Case, groups: Iterable[FindingGroup]) -> Report:
         "findings": Chain(_finding(case, group) for group in ordered),
         "summary": summary,
     }
+
+
+def _rank(group: FindingGroup) -> Tuple[int, int, str]:
+    return SEVERITIES.index(group.severity), TOPICS.index(BY_ID[group.rule].topic), group.rule
 
 
 def usage(snapshot: Snapshot) -> Dict[str, Any]:

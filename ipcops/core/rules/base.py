@@ -28,6 +28,9 @@ from ..model import INITIAL_IPC_NAMESPACE, FindingGroup, Protection, Table, Verd
 from ..policy import Candidate
 from ..verdicts import Case, judge
 
+TOPICS = ("limit", "backlog", "leak", "memory", "exposure", "idle", "setting")
+"""What rules are about; of equally grave findings the earlier topic comes first."""
+
 IPCMNI = 32768
 """The most segments, sets or queues that a kernel without ipcmni_extend allows (ipc/util.h)."""
 
@@ -39,7 +42,7 @@ class Rule(NamedTuple):
 
     id: str
     topic: str
-    """What it is about: leak, limit, exposure, backlog, memory, idle or setting."""
+    """What it is about, one of TOPICS."""
     title: str
     kind: str
     severity: str
