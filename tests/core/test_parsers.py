@@ -191,8 +191,8 @@ UNITS = st.from_regex(r"[a-z][a-z0-9@\\_.-]{0,9}\.(service|scope)", fullmatch=Tr
 
 
 @given(st.lists(st.sampled_from(["system.slice", "user.slice", "user-1000.slice"]), max_size=3), UNITS, st.booleans())
-def test_the_innermost_unit_is_found(slices, unit, version1):
-    path = "/" + "/".join([*slices, "user@1000.service", unit])
+def test_the_outermost_unit_is_found(slices, unit, version1):
+    path = "/" + "/".join([*slices, unit, "user.slice", "init.scope"])
     text = "9:cpu,cpuacct:/docker/x\n%s:%s\n" % ("1:name=systemd" if version1 else "0:", path)
     assert processes.parse_unit(text.encode()) == unit
 

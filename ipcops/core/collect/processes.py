@@ -112,14 +112,18 @@ def parse_syscall(text: bytes) -> Optional[Tuple[bytes, List[int], int]]:
 
 
 def parse_unit(text: bytes) -> Optional[str]:
-    """Return the innermost systemd unit of /proc/PID/cgroup (cgroups(7)), if there is one."""
+    """Return the outermost systemd unit of /proc/PID/cgroup (cgroups(7)), if there is one.
+
+    That one is the system's own: what a user's service manager or a container calls its units
+    further in could be any name, ``init.scope`` too.
+    """
     for line in text.decode("utf-8", "surrogateescape").split("\n"):
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if (hierarchy == "0" and not controllers) or controllers == "name=systemd":
             units = _UNIT.findall(path)
             if units:
-                return str(units[-1])
+                return str(units[0])
     return None
 
 

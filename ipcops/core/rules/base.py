@@ -27,6 +27,7 @@ from typing import (
 from ..model import INITIAL_IPC_NAMESPACE, FindingGroup, Protection, Table, Verdict
 from ..policy import Candidate
 from ..verdicts import Case, judge
+from ..verdicts.case import AGELESS
 
 TOPICS = ("limit", "backlog", "leak", "memory", "exposure", "idle", "setting")
 """What rules are about; of equally grave findings the earlier topic comes first."""
@@ -278,11 +279,11 @@ def age_of(case: Case, table: Table, row: int) -> float:
     return case.age(max(table[name][row] for name in _NEWEST[table.kind]))
 
 
-def ages(case: Case, table: Table, rows: Sequence[int]) -> List[int]:
-    """Return the whole seconds since each object's newest use."""
+def ages(case: Case, table: Table, rows: Sequence[int]) -> List[Optional[int]]:
+    """Return the whole seconds since each object's newest use; ``None`` where that is not known."""
     columns = [table.pick(name, rows) for name in _NEWEST[table.kind]]
     newest = list(map(max, *columns)) if len(columns) > 1 else columns[0]
-    known = {time: int(case.age(time)) for time in set(newest)}
+    known = {time: None if case.age(time) == AGELESS else int(case.age(time)) for time in set(newest)}
     return [known[time] for time in newest]
 
 

@@ -130,11 +130,11 @@ def never_used(case: Case) -> Iterator[FindingGroup]:
     table = case.table(KIND)
     if table is None or 0 not in table["otime"]:
         return
-    cutoff = case.cutoff(NEVER_USED_AGE)
+    cutoff, booted_at = case.cutoff(NEVER_USED_AGE), case.booted_at
     if min(table["ctime"]) > cutoff:
         return
     columns = zip(table["otime"], table["ctime"])
-    rows = [row for row, (otime, ctime) in enumerate(columns) if not otime and ctime <= cutoff]
+    rows = [row for row, (otime, ctime) in enumerate(columns) if not otime and booted_at <= ctime <= cutoff]
     if rows:
         yield FindingGroup(
             confidence="certain",

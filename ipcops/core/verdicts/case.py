@@ -15,6 +15,9 @@ from ..policy import Policy
 SLACK = 2.0
 """Seconds: kernel times are whole seconds and boot time is only known that well."""
 
+AGELESS = -1.0
+"""The age of what was used before the clock was set: less than any that is asked for."""
+
 FEW = 3
 """As many processes may be unknown for a suspicion to be worth saying."""
 
@@ -53,12 +56,19 @@ class Case:
         """Seconds from which on an unused object can be an orphan."""
         return float(self.policy["audit", "orphan_age"])
 
-    def age(self, newest: int) -> float:
-        """Return the seconds since a kernel time, never more than the host has run.
+    @property
+    def booted_at(self) -> float:
+        """The epoch second of the boot by today's clock; no kernel time lies before, unless it was set."""
+        return self.snapshot.now - self.snapshot.uptime - SLACK
 
-        System V objects and tmpfs files do not outlive a boot, so a clock that jumped a year
-        ahead cannot make one older than the boot clock says.
+    def age(self, newest: int) -> float:
+        """Return the seconds since a kernel time, or AGELESS where they are not known.
+
+        System V objects and tmpfs files do not outlive a boot. One whose newest use seems to lie
+        before it was used while the clock stood otherwise, and how long ago nothing tells.
         """
+        if newest < self.booted_at:
+            return AGELESS
         return max(0.0, min(self.snapshot.now - newest, self.snapshot.uptime))
 
     def cutoff(self, seconds: float) -> float:
@@ -84,7 +94,7 @@ class Case:
             return ALIVE
         # Nothing here is older than the boot; if it seems so the clock was set, and then the
         # start times that are reckoned from it tell nothing either.
-        return UNKNOWN if newest < self.snapshot.now - self.snapshot.uptime - SLACK else REUSED
+        return UNKNOWN if newest < self.booted_at else REUSED
 
     def process(self, pid: int) -> str:
         """Return a process in words."""
@@ -141,6 +151,9 @@ class Case:
         old = age >= self.orphan_age
         if presence.state == UNKNOWN:
             return Verdict("unknown", "suspect", (unused, presence.words), presence.suspected and old)
+        if age == AGELESS:
+            words = "its times lie before the boot, so the clock was set and its age is not known"
+            return Verdict("idle", "strong", (unused, presence.words, words))
         if not old:
             young = "it was used %s ago; only after %s is it called an orphan"
             words = young % (duration(age), duration(self.orphan_age))
@@ -195,8 +208,10 @@ def missing(gaps: Sequence[Gap]) -> str:
     return text if len(gaps) == 1 else "%s (and %d more gaps)" % (text, len(gaps) - 1)
 
 
-def duration(seconds: float) -> str:
-    """Return a time span in words, with one unit."""
+def duration(seconds: Optional[float]) -> str:
+    """Return a time span in words, with one unit; one that is not known as a dash."""
+    if seconds is None or seconds < 0:
+        return "-"
     for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= unit:
             return "%d %s" % (seconds // unit, name)
