@@ -390,7 +390,8 @@ def plain(blocks: Iterable[Block], width: int = 80) -> Iterator[str]:
             yield from _plain_para(block, width)
         else:
             grid = block.fitted(width) if isinstance(block, ObjectGrid) else block
-            yield from _plain_grid(grid, width)
+            for cells in laid_out(grid, width):
+                yield GAP.join(cells).rstrip() + "\n"
 
 
 def _plain_para(para: Para, width: int) -> Iterator[str]:
@@ -408,19 +409,20 @@ def _plain_para(para: Para, width: int) -> Iterator[str]:
         yield line.rstrip() + "\n"
 
 
-def _plain_grid(grid: Grid, width: int) -> Iterator[str]:
-    rows = [list(grid.headings), *grid.rows] if any(grid.headings) else list(grid.rows)
+def laid_out(grid: Grid, width: int) -> Iterator[List[str]]:
+    """Yield the lines of a table, headings first, as padded cells; the last one takes what the width leaves."""
+    rows = [grid.headings, *grid.rows] if any(grid.headings) else grid.rows
     if not rows:
         return
     widths = [max(len(row[at]) for row in rows) for at in range(len(grid.headings))]
+    widths[-1] = max(1, min(widths[-1], width - sum(widths[:-1]) - len(GAP) * (len(widths) - 1)))
     for row in rows:
         cells = [
-            text.rjust(widths[at]) if grid.right[at] else text.ljust(widths[at]) for at, text in enumerate(row[:-1])
+            text.rjust(room) if right else text.ljust(room) for text, room, right in zip(row, widths, grid.right)
         ]
-        line = GAP.join([*cells, row[-1]])
-        if len(line) > width and len(row[-1]) > len(line) - width:
-            line = line[: width - 1] + "…"
-        yield line.rstrip() + "\n"
+        if len(cells[-1]) > widths[-1]:
+            cells[-1] = cells[-1][: widths[-1] - 1] + "…"
+        yield cells
 
 
 LAYOUTS = {"audit": audit, "list": objects, "show": details, "rules": rules}

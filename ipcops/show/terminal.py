@@ -6,15 +6,14 @@ import io
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from ipcops.core.text import Grid, ObjectGrid, Para
+from ipcops.core.text import GAP, ObjectGrid, Para, laid_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ipcops.core.text import Block
+    from ipcops.core.text import Block, Grid
 
 STYLES = {
     "critical": "bold white on red",
@@ -39,7 +38,7 @@ def pieces(blocks: Iterable[Block], width: int) -> Iterator[str]:
             _para(console, block, width)
         else:
             grid = block.fitted(width) if isinstance(block, ObjectGrid) else block
-            console.print(_table(grid))
+            _grid(console, grid, width)
         yield buffer.getvalue()
 
 
@@ -49,21 +48,18 @@ def _para(console: Console, para: Para, width: int) -> None:
     if not lines:
         console.print()
     for number, line in enumerate(lines):
-        console.print(Text(" " * (para.indent + (para.hang if number else 0))).append(line), no_wrap=True, crop=False)
+        line.rstrip()
+        _line(console, Text(" " * (para.indent + (para.hang if number else 0))).append(line))
 
 
-def _table(grid: Grid) -> Table:
+def _grid(console: Console, grid: Grid, width: int) -> None:
     headed = any(grid.headings)
-    table = Table(box=None, pad_edge=False, show_header=headed, header_style="bold", padding=(0, 2, 0, 0))
-    for at, heading in enumerate(grid.headings):
-        last = at == len(grid.headings) - 1
-        table.add_column(
-            heading,
-            justify="right" if grid.right[at] else "left",
-            no_wrap=True,
-            overflow="ellipsis" if last else "ignore",
-            min_width=None if last else max(len(heading), *(len(row[at]) for row in grid.rows)) if grid.rows else None,
-        )
-    for row in grid.rows:
-        table.add_row(*(Text(cell, style=WORDS.get(cell, "")) for cell in row))
-    return table
+    for number, cells in enumerate(laid_out(grid, width)):
+        styles = ["bold" if headed and not number else WORDS.get(cell.strip(), "") for cell in cells]
+        line = Text(GAP).join(map(Text, cells, styles))
+        line.rstrip()
+        _line(console, line)
+
+
+def _line(console: Console, line: Text) -> None:
+    console.print(line, no_wrap=True, crop=False, overflow="ignore")
