@@ -42,17 +42,22 @@ def _protection(one: Object) -> str:
     return one["protection"]["name"] if one["protection"] else "-"
 
 
+def _last_use(one: Object) -> str:
+    """Return how long ago: what only counts as in use since its last user lives may be long unused."""
+    return "now" if (one["verdict"], one["confidence"]) == ("in-use", "certain") else duration(one["age"])
+
+
 _ID = Show("ID", lambda one: str(one["id"]), right=True)
 _KEY = Show("KEY", lambda one: one["key"], optional=1)
 _NAME = Show("NAME", lambda one: one["path"])
 _OWNER = Show("OWNER", owner)
 _MODE = Show("MODE", lambda one: one["mode"], optional=2)
 _SIZE = Show("SIZE", lambda one: size(one["size"]), right=True)
-_AGE = Show("LAST USE", lambda one: "now" if one["verdict"] == "in-use" else duration(one["age"]), right=True)
+_AGE = Show("LAST USE", _last_use, right=True)
 _VERDICT = Show("VERDICT", lambda one: one["verdict"])
 _PROTECTED = Show("PROTECTED", _protection, optional=3)
 _HOLDERS = Show("HOLDERS", holders, optional=4)
-_WHY = Show("WHY", lambda one: one["reasons"][0] if one["reasons"] else "")
+_WHY = Show("WHY", lambda one: "; ".join(one["reasons"]))
 
 
 def _count(heading: str, name: str) -> Show:

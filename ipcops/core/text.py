@@ -10,7 +10,7 @@ import textwrap
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 from .columns import COLUMNS, KIND_NAMES, Show, counted, owner
-from .model import Report
+from .model import Evidence, Report
 from .rules import BY_ID
 from .rules.base import size
 from .verdicts.case import duration
@@ -117,7 +117,7 @@ def audit(report: Report) -> Iterator[Block]:
         severity, rule, title = key[:3]
         if (severity, rule) != last:
             yield BLANK
-            yield Para((Span("%-8s" % severity.upper(), severity), Span("%s  %s" % (rule, title), "strong")))
+            yield Para((Span("%-8s" % severity.upper(), severity), Span(GAP + rule + GAP + title, "strong")))
             last = (severity, rule)
         if fold.count <= FOLD:
             for finding in fold.first():
@@ -172,8 +172,8 @@ def headline(report: Report, folds: Mapping[Tuple[Any, ...], Fold]) -> str:
     return sentence
 
 
-def _listed(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else "%s and %s" % (", ".join(parts[:-1]), parts[-1])
+def _listed(parts: Sequence[str], last: str = "and") -> str:
+    return parts[0] if len(parts) == 1 else "%s %s %s" % (", ".join(parts[:-1]), last, parts[-1])
 
 
 def _finding(finding: Mapping[str, Any]) -> Iterator[Block]:
@@ -222,12 +222,18 @@ def _folded(fold: Fold) -> Iterator[Block]:
 def looked_at(report: Report) -> Iterator[Block]:
     """Yield what the scan covered and what it could not see."""
     usage, scan = report["usage"], report["scan"]
-    seen = [counted(kind, usage[kind]["objects"]) for kind in KIND_NAMES if usage.get(kind) and usage[kind]["objects"]]
-    none = [KIND_NAMES[kind][1] for kind in KIND_NAMES if usage.get(kind) and not usage[kind]["objects"]]
-    words = "Looked at %d processes%s" % (scan["processes"], "".join(", " + one for one in seen))
-    words += " in %.2f s%s." % (scan["seconds"], "" if scan["privileged"] else ", not as root")
+    partly = {gap["kind"] for gap in scan["skipped"] if gap["evidence"] == Evidence.TABLE}
+    seen = ["1 process" if scan["processes"] == 1 else "%d processes" % scan["processes"]]
+    none = []
+    for kind in scan["kinds"]:
+        if usage[kind] and usage[kind]["objects"]:
+            seen.append(counted(kind, usage[kind]["objects"]))
+        elif kind not in partly:
+            none.append(KIND_NAMES[kind][1])
+    words = "Looked at %s in %.2f s" % (_listed(seen), scan["seconds"])
+    words += "." if scan["privileged"] else ", not as root."
     if none:
-        words += " There are no %s." % _listed(none).replace(" and ", " or ")
+        words += " There are no %s." % _listed(none, "or")
     yield _para(words, "quiet")
     yield from not_seen(report)
 
@@ -257,14 +263,17 @@ def objects(report: Report) -> Iterator[Block]:
     kinds: Dict[str, List[Mapping[str, Any]]] = {}
     for one in report["objects"]:
         kinds.setdefault(one["kind"], []).append(one)
-    for kind, members in kinds.items():
-        yield _para(counted(kind, len(members)), "strong")
+    for number, kind in enumerate(kind for kind in report["scan"]["kinds"] if kind in kinds):
+        if number:
+            yield BLANK
+        yield _para(counted(kind, len(kinds[kind])), "strong")
         columns = COLUMNS[kind]
-        yield ObjectGrid(columns, [[printable(column.text(one)) for column in columns] for one in members])
-        yield BLANK
+        yield ObjectGrid(columns, [[printable(column.text(one)) for column in columns] for one in kinds[kind]])
     if not kinds:
-        names = _listed([KIND_NAMES[kind][1] for kind in report["scan"]["kinds"]]).replace(" and ", " or ")
-        yield _para("There are no %s to list." % names, "strong")
+        names = _listed([KIND_NAMES[kind][1] for kind in report["scan"]["kinds"]])
+        yield _para("Nothing to list among %s." % names, "strong")
+    if report["scan"]["skipped"]:
+        yield BLANK
     yield from not_seen(report)
 
 
@@ -307,7 +316,9 @@ _LEFT_OUT = frozenset(
 
 def details(report: Report) -> Iterator[Block]:
     """Yield all that is known of each object."""
-    for one in report["objects"]:
+    for number, one in enumerate(report["objects"]):
+        if number:
+            yield BLANK
         yield _para("%s is %s (%s)" % (name_of(one), one["verdict"], one["confidence"]), "strong")
         for reason in one["reasons"]:
             yield _para(reason, "plain", 2, 2)
@@ -336,6 +347,7 @@ def details(report: Report) -> Iterator[Block]:
                 [[str(member[name]) for name in names] for member in one["semaphores"]],
                 [True] * len(names),
             )
+    if report["scan"]["skipped"]:
         yield BLANK
     yield from not_seen(report)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ipcops.core import policy
 from ipcops.core.rules import BY_ID
-from ipcops.core.text import Grid, Para, Span, plain, printable
+from ipcops.core.text import Grid, Para, Span, looked_at, plain, printable
 from ipcops.show.templates import rendered
 from tests import world
 from tests.cli.command import ipcops, on_terminal
@@ -62,6 +62,21 @@ def test_names_cannot_steer_the_terminal():
     for text in (ipcops("list").stdout, ESCAPE.sub("", on_terminal("list", width=200))):
         assert "a name\\twith\\x1b[31m everything\\n in it" in text
         assert "\x1b" not in text
+
+
+def test_a_kind_that_was_partly_seen_is_not_said_to_be_absent():
+    gap = {"evidence": "table", "what": "POSIX queues", "why": "no", "kind": "posix-mq"}
+    scan = {"processes": 1, "seconds": 0.01, "privileged": True, "kinds": ["shm", "sem", "posix-mq"], "skipped": [gap]}
+    usage = {"shm": {"objects": 2}, "sem": {"objects": 0}, "posix-mq": {"objects": 0}}
+    first = next(iter(plain(looked_at({"scan": scan, "usage": usage}), 200)))
+    assert first == "Looked at 1 process and 2 System V segments in 0.01 s. There are no semaphore sets.\n"
+
+
+@world.in_world()
+def test_severities_stand_apart_from_rules():
+    world.shmget(1, mode=0o666)
+    done = ipcops("audit", "--rule", "SHM-003", "--fail-on", "none")
+    assert re.search(r"^(CRITICAL|HIGH|MEDIUM) +SHM-003  Segment", done.stdout, re.MULTILINE)
 
 
 def test_colour_on_a_terminal_only():
