@@ -27,6 +27,8 @@ _GETPID, _GETALL, _GETNCNT, _GETZCNT = 11, 13, 14, 15
 _SEM_INFO, _SEM_STAT_ANY = 19, 20
 # include/uapi/linux/mount.h
 _FSCONFIG_CMD_CREATE = 6
+# include/uapi/linux/kcmp.h
+_KCMP_FILES = 2
 _CLOEXEC = 1
 
 
@@ -36,14 +38,15 @@ class _Machine(NamedTuple):
     semctl: int
     msgctl: int
     mq_getsetattr: int
+    kcmp: int
     sem_size: int
     sem_ctime: int
     sem_nsems: int
 
 
 _MACHINES = {
-    "x86_64": _Machine(66, 71, 245, sem_size=104, sem_ctime=64, sem_nsems=80),
-    "aarch64": _Machine(191, 187, 185, sem_size=88, sem_ctime=56, sem_nsems=64),
+    "x86_64": _Machine(66, 71, 245, 312, sem_size=104, sem_ctime=64, sem_nsems=80),
+    "aarch64": _Machine(191, 187, 185, 272, sem_size=88, sem_ctime=56, sem_nsems=64),
 }
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on every machine
 
@@ -87,6 +90,15 @@ class Kernel:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
         return result
+
+    def shares_files(self, one: int, other: int) -> Optional[bool]:
+        """Return whether two threads use one table of descriptors; ``None`` where the kernel does not tell."""
+        if self.machine is None:
+            return None
+        try:
+            return self._checked(self.machine.kcmp, one, other, _KCMP_FILES) == 0
+        except OSError:
+            return None
 
     # ------------------------------------------------------------- semaphores
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import re
+import types
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 import pytest
 
 from ipcops.core import exits
+from ipcops.core.collect.processes import parse_status
 from ipcops.core.errors import IpcopsError
 from ipcops.core.model import KINDS
 from ipcops.core.run import run
@@ -453,6 +455,9 @@ def test_a_process_whose_main_thread_has_ended_still_holds():
     def trouble(what: str, path: str) -> Any:
         if path.endswith("/task"):
             return ["3", "77"]
+        if what == "Stat" and "/task/" in path:
+            uids, gids = parse_status(good.ask("Path", "/proc/3/status"))
+            return types.SimpleNamespace(uid=min(uids), gid=min(gids))
         if "/task/" in path:
             return b"running\n" if path.endswith("/3/syscall") else good.ask(what, "/proc/3/syscall")
         if path.startswith("/proc/77"):
@@ -470,8 +475,30 @@ def test_a_process_whose_main_thread_has_ended_still_holds():
 
     bad = Bad(trouble)
     bad.records["Dir", "/proc/77/fd"] = []
+    bad.records["Call", replay.call_key("shares_files", [3, 77])] = True
     with replay.replayed(bad) as world:
         report = run({"command": "list", "kinds": POSIX}, world.roots, world.kernel)
     (file,) = [one for one in report["objects"] if one["path"] == "/in-use" and one["kind"] == "posix-shm"]
     assert (file["verdict"], [holder["pid"] for holder in file["holders"]]) == ("in-use", [3])
     assert report["scan"]["skipped"] == []
+
+
+def test_a_file_that_is_mapped_and_closed_while_the_process_is_looked_at():
+    """open, mmap, close is how shm_open(3) is used: at every moment the file is open or mapped."""
+    good = replay.load(HOST)
+    looks: List[str] = []
+
+    def trouble(what: str, path: str) -> Any:
+        if path in ("/proc/3/maps", "/proc/3/fd"):
+            looks.append(path)
+        if path == "/proc/3/maps" and looks[0] == path:
+            return b"".join(line for line in good.ask(what, path).splitlines(keepends=True) if b"/dev/shm/" not in line)
+        if path == "/proc/3/fd" and what == "Dir" and looks[0] != path:
+            return []
+        return None
+
+    with replay.replayed(Bad(trouble)) as world:
+        report = run({"command": "list", "kinds": POSIX}, world.roots, world.kernel)
+    assert set(looks) == {"/proc/3/fd", "/proc/3/maps"}
+    (file,) = [one for one in report["objects"] if one["path"] == "/in-use" and one["kind"] == "posix-shm"]
+    assert (file["verdict"], [holder["pid"] for holder in file["holders"]]) == ("in-use", [3])

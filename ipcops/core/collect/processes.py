@@ -11,11 +11,24 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 from ..fs import Directory, Roots, clock_ticks
 from ..kernel import Kernel
-from ..model import Evidence, Gap, Process, Processes, Unlinked, Waiter
+from ..model import NOTHING, Evidence, Gap, Process, Processes, Unlinked, Waiter
 from .host import parse_namespace
 from .limits import parse_queue_limit
 from .mounts import Mount, parse_mountinfo
@@ -174,8 +187,8 @@ class Wanted(NamedTuple):
     shm_ids: bool = False
     shm_dev: Optional[int] = None
     mqueue_dev: Optional[int] = None
-    known: FrozenSet[Tuple[int, int]] = frozenset()
-    """(device, inode) of every file that has a name."""
+    known: Mapping[Tuple[int, int], str] = NOTHING
+    """(device, inode) of every file that has a name, and its path."""
     queue_limits: bool = False
     threads: bool = False
     units: bool = False
@@ -272,6 +285,9 @@ class _Scan:
             self.needles += (b" /SYSV",)
         self.mount_devices: Dict[str, Dict[int, int]] = {}
         self.prefixes: Dict[str, Tuple[str, ...]] = {}
+        self.names = frozenset(path[1:] for path in wanted.known.values())
+        self.mountable = {(dev, path): (dev, ino) for (dev, ino), path in wanted.known.items()}
+        self.mounted: Dict[str, List[Tuple[int, int]]] = {}
         self.ended: Set[int] = set()
         try:
             self.own_mounts = proc.link("self/ns/mnt")
@@ -332,7 +348,10 @@ class _Scan:
         with directory:
             try:
                 stat = parse_stat(directory.read_record("stat"))
-                uids, gids = parse_status(directory.read_record("status"))
+                status = directory.read_record("status")
+                uids, gids = parse_status(status)
+                if stat.threads > 1:
+                    uids, gids = self._ids_of_threads(directory, uids, gids)
             except (OSError, ValueError) as error:
                 self._unidentified(name, error)
                 return
@@ -350,6 +369,25 @@ class _Scan:
             self.found.by_pid[process.pid] = process
             if process.lives:
                 self._look_at(directory, process, stat)
+
+    @staticmethod
+    def _ids_of_threads(
+        directory: Directory, uids: FrozenSet[int], gids: FrozenSet[int]
+    ) -> Tuple[FrozenSet[int], FrozenSet[int]]:
+        """Add what threads act as that have changed their own ids alone, as file servers do (credentials(7)).
+
+        The owner of a thread's directory is its effective uid and gid, which are what IPC asks for.
+        """
+        for name in directory.names("task"):
+            try:
+                info = directory.info("task/" + name)
+                if info.uid not in uids or info.gid not in gids:
+                    more = parse_status(directory.read_record("task/%s/status" % name))
+                    uids, gids = uids | more[0], gids | more[1]
+            except OSError as error:
+                if error.errno not in _GONE:
+                    raise
+        return uids, gids
 
     def _look_at(self, directory: Directory, process: Process, stat: Stat) -> None:
         """Look into a process, and again if its main thread ended meanwhile and others go on."""
@@ -407,10 +445,10 @@ class _Scan:
         """
         queues: Dict[int, Tuple[int, int]] = {}
         vanished = False
+        if self.devices:  # before the maps: a file that is mapped and closed meanwhile is in either
+            vanished |= self._guarded(directory, process, lambda: self._tables(directory, process, threads, queues))
         if self.needles:
             vanished |= self._guarded(directory, process, lambda: self._maps(directory, process))
-        if self.devices:
-            vanished |= self._guarded(directory, process, lambda: self._descriptors(directory, process, queues))
         if self.wanted.threads and self.calls is not None:
             vanished |= self._guarded(directory, process, lambda: self._threads(directory, process, threads, queues))
         if self.wanted.queue_limits:
@@ -469,11 +507,11 @@ class _Scan:
             if (self.mapped[device], ino) not in self.wanted.known:
                 self._unlinked(directory, device, ino, path, text)
 
-    def _in_our_namespace(self, directory: Directory, evidence: str) -> bool:
+    def _in_our_namespace(self, directory: Directory, evidence: str, thread: str = "") -> bool:
         if not self.namespace:
             return True  # this kernel has no IPC namespaces, or no links to them
         try:
-            return parse_namespace(directory.link("ns/ipc")) == self.namespace
+            return parse_namespace(directory.link(thread + "ns/ipc")) == self.namespace
         except OSError as error:
             raise _UnreadableError(evidence, "IPC namespace", error) from error
 
@@ -504,6 +542,35 @@ class _Scan:
 
     # ------------------------------------------------------------- descriptors
 
+    def _tables(
+        self, directory: Directory, process: Process, threads: int, queues: Dict[int, Tuple[int, int]]
+    ) -> None:
+        """Look at the descriptors of a process, and at those of threads that left its table (unshare(2))."""
+        self._descriptors(directory, process, queues)
+        if threads == 1:
+            return
+        seen = [process.pid]
+        try:
+            names = directory.names("task")
+        except OSError as error:
+            raise _UnreadableError(Evidence.DESCRIPTORS, "threads", error) from error
+        for tid in map(int, names):
+            if tid == process.pid:
+                continue
+            answers = [self.kernel.shares_files(one, tid) for one in seen]
+            if True in answers:
+                continue
+            try:
+                with directory.directory("task/%d" % tid) as thread:
+                    self._descriptors(thread, process, queues)
+            except _UnreadableError as error:
+                if not error.gone:
+                    raise
+            except FileNotFoundError:
+                continue
+            if None not in answers:
+                seen.append(tid)
+
     def _descriptors(self, directory: Directory, process: Process, queues: Dict[int, Tuple[int, int]]) -> None:
         link = directory.link
         try:
@@ -522,12 +589,14 @@ class _Scan:
                         links.append((number, target))
         except OSError as error:
             raise _UnreadableError(Evidence.DESCRIPTORS, "descriptors", error) from error
-        if not links:
-            return
         space = self._mount_space(directory)
-        prefixes = self.prefixes[space]
+        for bound in self.mounted.pop(space, ()):
+            self._hold(bound, process)
+        prefixes, names = self.prefixes[space], self.names
         for number, target in links:
-            if target.startswith(prefixes) or target.rfind("/") == 0:
+            # The name alone counts, too: a descriptor may come from a mount that this process does not have.
+            slash = target.rfind("/")
+            if slash == 0 or target.startswith(prefixes) or target[slash + 1 :] in names:
                 file = self._file(directory, space, number, target)
                 if file is not None:
                     self._hold(file, process)
@@ -554,11 +623,13 @@ class _Scan:
             self.prefixes[space] = ("/",)
         return space
 
-    def _learn(self, space: str, mounts: Iterable[Mount]) -> None:
+    def _learn(self, space: str, mounts: Sequence[Mount]) -> None:
         points = {mount.point for mount in mounts if mount.dev in self.devices}
         self.mount_devices[space] = {mount.mount_id: mount.dev for mount in mounts}
         self.prefixes[space] = tuple(point.rstrip("/") + end for point in points for end in ("/", " (deleted)"))
         self.prefixes[space] += tuple(point for point in points if point != "/")
+        mounted = [self.mountable.get((mount.dev, mount.root)) for mount in mounts if mount.dev in self.devices]
+        self.mounted[space] = [file for file in mounted if file is not None]
 
     def _file(
         self, directory: Directory, space: str, number: str, target: str
@@ -663,7 +734,7 @@ class _Scan:
             target = queues.get(target)
             if target is None:
                 return
-        elif not self._in_our_namespace(directory, Evidence.BLOCKED):
+        elif not self._in_our_namespace(directory, Evidence.BLOCKED, path[: -len("syscall")]):
             return
         self.found.blocked.setdefault((kind, target), []).append(Waiter(process, tid, name))
 

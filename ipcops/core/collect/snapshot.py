@@ -139,7 +139,11 @@ def _wanted(
         shm_ids="shm" in tables and any(tables["shm"]["nattch"]),
         shm_dev=place.dev if place is not None and files else None,
         mqueue_dev=queues.dev,
-        known=frozenset(file for table in known_files for file in zip(table["dev"], table["ino"])),
+        known={
+            (dev, ino): path
+            for table in known_files
+            for dev, ino, path in zip(table["dev"], table["ino"], table["path"])
+        },
         queue_limits=queues.table is not None and len(queues.table) > 0,
         threads=any(len(tables[kind]) for kind in ("sem", "msg", "posix-mq") if kind in tables),
         units=policy.uses_units,

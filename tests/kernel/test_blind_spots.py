@@ -1,0 +1,126 @@
+"""Users of an object that a plain look at /proc/PID misses: other threads, other mounts, other pid namespaces.
+
+Each was called an orphan once. Objects belong to uids that have no process (``GONE``).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from typing import Any
+
+import pytest
+
+from tests import world
+from tests.world import GONE, OTHER, in_world
+
+CLONE_FILES = 0x400
+
+
+def look(kind: str, which: int | str) -> tuple[str, list[int]]:
+    """Return the verdict of one object and the pids of its holders."""
+    one = world.the(kind, which)
+    return one["verdict"], [holder["pid"] for holder in one["holders"]]
+
+
+def in_thread(function: Any) -> Any:
+    """Call a function in a thread that stays; return what it returned."""
+    answer: list[Any] = []
+    done = threading.Event()
+
+    def run() -> None:
+        try:
+            answer.append(function())
+        finally:
+            done.set()
+        threading.Event().wait()
+
+    threading.Thread(target=run, daemon=True).start()
+    done.wait()
+    return answer[0]
+
+
+@in_world()
+def test_descriptor_of_a_thread_with_a_table_of_its_own() -> None:
+    """After unshare(CLONE_FILES) a thread's descriptors are not in /proc/PID/fd."""
+    path = world.as_uid(GONE, lambda: world.shm_file("psm_00000001", b"x" * 4096))
+
+    def alone() -> int:
+        world.unshare(CLONE_FILES)
+        return os.open(path, os.O_RDONLY)
+
+    holder = world.spawn(lambda: in_thread(alone))
+    assert look("posix-shm", path) == ("in-use", [holder.pid])
+
+
+@in_world()
+def test_descriptor_from_before_a_mount_namespace() -> None:
+    """What a process had open before it got a /dev/shm of its own is on a mount that its table lacks."""
+    path = world.as_uid(GONE, lambda: world.shm_file("psm_00000001", b"x" * 4096))
+
+    def sandbox() -> None:
+        os.open(path, os.O_RDONLY)
+        world.unshare(world.CLONE_NEWNS)
+        world.umount("/dev/shm")
+        world.mount("tmpfs", "/dev/shm", "tmpfs")
+
+    holder = world.spawn(sandbox)
+    assert look("posix-shm", path) == ("in-use", [holder.pid])
+
+
+@in_world()
+def test_descriptor_from_before_a_mount_namespace_without_any() -> None:
+    path = world.as_uid(GONE, lambda: world.shm_file("psm_00000001", b"x" * 4096))
+
+    def sandbox() -> None:
+        os.open(path, os.O_RDONLY)
+        world.unshare(world.CLONE_NEWNS)
+        world.umount("/dev/shm")
+
+    holder = world.spawn(sandbox)
+    assert look("posix-shm", path) == ("in-use", [holder.pid])
+
+
+@pytest.mark.parametrize("kind", ["sem", "msg", "shm"])
+@in_world()
+def test_thread_with_a_uid_of_its_own(kind: str) -> None:
+    """The system call changes one thread's uid, as file servers do; /proc/PID/status is the first thread's."""
+    make = {"sem": lambda: world.semget(1), "msg": world.msgget, "shm": lambda: world.shmget(4096)}[kind]
+    which = world.as_uid(GONE, make)
+    number = {"x86_64": 117, "aarch64": 147}.get(os.uname().machine)
+    if number is None:
+        pytest.skip("the number of setresuid(2) is not known here")
+    libc = ctypes.CDLL(None)
+    world.spawn(lambda: in_thread(lambda: libc.syscall(number, OTHER, GONE, 0)))
+    assert look(kind, which)[0] == "idle"
+
+
+@in_world()
+def test_thread_in_an_ipc_namespace_of_its_own() -> None:
+    """The main thread left; the one that is blocked on our queue did not."""
+    which = world.as_uid(GONE, world.msgget)
+
+    def split() -> None:
+        threading.Thread(target=lambda: world.msgrcv(which), daemon=True).start()
+        world.unshare(world.CLONE_NEWIPC)
+
+    holder = world.spawn(split)
+    (tid,) = [int(t) for t in os.listdir(f"/proc/{holder.pid}/task") if int(t) != holder.pid]
+    world.wait_blocked(tid, "msgrcv", which)
+    assert look("msg", which)[0] == "in-use"
+
+
+@in_world()
+def test_file_bound_elsewhere() -> None:
+    """A file of /dev/shm that is mounted somewhere by itself is there for whoever opens that."""
+    path = world.as_uid(GONE, lambda: world.shm_file("psm_00000001", b"x" * 4096))
+
+    def container() -> None:
+        world.unshare(world.CLONE_NEWNS)
+        target = world.here() / "data"
+        target.touch()
+        world.mount(path, str(target), None, world.MS_BIND)
+
+    world.spawn(container)
+    assert look("posix-shm", path)[0] == "in-use"
