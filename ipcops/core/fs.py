@@ -170,6 +170,8 @@ class Roots(NamedTuple):
 
     proc: Directory
     shm_path: str = "/dev/shm"
+    foreign: bool = False
+    """Whether this /proc shows another PID namespace than the one we, and the kernel's answers to us, are in."""
 
     def shm(self) -> Directory:
         """Open the directory of POSIX shared memory."""
@@ -179,10 +181,18 @@ class Roots(NamedTuple):
 def host_roots() -> Roots:
     """Return the roots of this very machine. Raise UndeterminedError where there is no /proc."""
     try:
-        return Roots(Directory.open("/proc"))
+        proc = Directory.open("/proc")
     except OSError as error:
         why = "/proc cannot be opened (%s); ipcops needs Linux with /proc mounted" % error.strerror
         raise UndeterminedError(why) from error
+    return Roots(proc, foreign=not _shows_us(proc))
+
+
+def _shows_us(proc: Directory) -> bool:
+    try:
+        return proc.link("self") == str(os.getpid())
+    except OSError:
+        return False
 
 
 def read_text(path: str) -> str:

@@ -135,6 +135,7 @@ class Roots:
     """The real roots, recorded."""
 
     shm_path = "/dev/shm"
+    foreign = False
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording

@@ -268,6 +268,7 @@ class Roots:
     """Answers like ipcops.core.fs.Roots."""
 
     shm_path = "/dev/shm"
+    foreign = False
 
     def __init__(self, capture: Capture) -> None:
         self.capture = capture

@@ -111,6 +111,39 @@ def test_thread_in_an_ipc_namespace_of_its_own() -> None:
     assert look("msg", which)[0] == "in-use"
 
 
+@pytest.mark.parametrize("kind", ["shm", "sem", "msg", "posix-shm"])
+@in_world(mqueue=True)
+def test_proc_of_another_pid_namespace(kind: str) -> None:
+    """``nsenter --mount`` into a container: its /proc, and the IPC objects and pids of the host."""
+    make = {
+        "shm": lambda: world.shmget(4096),
+        "sem": lambda: world.semget(1),
+        "msg": world.msgget,
+        "posix-shm": lambda: world.shm_file("psm_00000001"),
+    }[kind]
+    which = world.as_uid(GONE, make)
+    world.spawn(uid=GONE)
+
+    def container() -> None:
+        world.unshare(world.CLONE_NEWPID | world.CLONE_NEWNS)
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            world.prctl(world.PR_SET_PDEATHSIG, 9)
+            world.mount("proc", "/proc", "proc")
+            os.write(writer, b"x")
+            world._pause(None)
+        os.read(reader, 1)
+
+    pod = world.spawn(container)
+
+    def entered() -> str:
+        fd = os.open(f"/proc/{pod.pid}/ns/mnt", os.O_RDONLY)
+        assert ctypes.CDLL(None).setns(fd, world.CLONE_NEWNS) == 0
+        return str(world.the(kind, which)["verdict"])
+
+    assert world.as_uid(None, entered) == "unknown"
+
+
 @in_world()
 def test_file_bound_elsewhere() -> None:
     """A file of /dev/shm that is mounted somewhere by itself is there for whoever opens that."""

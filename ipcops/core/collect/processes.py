@@ -232,6 +232,8 @@ def read_processes(
     while we looked are looked at too, so one that forks and ends in between is not missed.
     """
     scan = _Scan(roots.proc, kernel, wanted, own, machine)
+    if roots.foreign:
+        return scan.nothing("/proc belongs to another PID namespace, whose numbers mean other processes")
     return scan.run(deadline)
 
 
@@ -296,6 +298,11 @@ class _Scan:
         if mounts:  # else not even our own table could be read, and "no mount" would be wrong
             self._learn(self.own_mounts, mounts)
 
+    def nothing(self, why: str) -> Tuple[Processes, List[Gap]]:
+        """Look at no process, for a reason."""
+        self._unseen("processes", why)
+        return self._result()
+
     def run(self, deadline: float) -> Tuple[Processes, List[Gap]]:
         """Look at every process, and again at those that a later listing shows."""
         if self.wanted.threads and self.calls is None:
@@ -306,8 +313,7 @@ class _Scan:
             try:
                 fresh = [name for name in self.proc.names() if name.isdigit() and name not in seen]
             except OSError as error:
-                self._unseen("processes", error.strerror or str(error))
-                return self._result()
+                return self.nothing(error.strerror or str(error))
             missed_before, missed = missed, False
             for at, name in enumerate(fresh):
                 if time.monotonic() > deadline:
