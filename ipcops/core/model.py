@@ -112,6 +112,8 @@ class Process(NamedTuple):
     kernel_thread: bool = False
     zombie: bool = False
     unit: Optional[str] = None
+    inner_pids: Tuple[int, ...] = ()
+    """Its numbers in the PID namespaces below ours."""
 
     @property
     def lives(self) -> bool:

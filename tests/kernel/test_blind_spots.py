@@ -145,6 +145,37 @@ def test_proc_of_another_pid_namespace(kind: str) -> None:
 
 
 @in_world()
+def test_pid_in_a_name_seen_from_a_child_pid_namespace() -> None:
+    """Containers that share /dev/shm: the creator's number is another namespace's, and it is not gone."""
+    path = world.shm_file("torch_99999_1234_0")
+    world.spawn(lambda: world.map_file(path))
+    assert world.in_child_pid_namespace(lambda: look("posix-shm", path)[0]) in ("idle", "unknown")
+
+
+@in_world()
+def test_pid_in_a_name_of_a_child_pid_namespace() -> None:
+    """Seen from the host: the number that the name carries is the one that the container knows."""
+    number = next(pid for pid in range(30000, 20000, -1) if not os.path.exists(f"/proc/{pid}"))
+
+    def pod() -> str:
+        world.unshare(world.CLONE_NEWPID)
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            world.prctl(world.PR_SET_PDEATHSIG, 9)
+            with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+                last.write("%d" % (number - 1))
+            if os.fork():
+                world._pause(None)
+            os.write(writer, world.shm_file("torch_%d_1234_0" % os.getpid()).encode())
+            world._pause(None)
+        return os.read(reader, 99).decode()
+
+    child = world.spawn(pod)
+    assert child.value == "/dev/shm/torch_%d_1234_0" % number
+    assert look("posix-shm", child.value) == ("idle", [])
+
+
+@in_world()
 def test_file_bound_elsewhere() -> None:
     """A file of /dev/shm that is mounted somewhere by itself is there for whoever opens that."""
     path = world.as_uid(GONE, lambda: world.shm_file("psm_00000001", b"x" * 4096))

@@ -67,6 +67,7 @@ _SYSV = re.compile(rb"/SYSV[0-9a-f]{8} \(deleted\)\Z")
 _IDS = re.compile(rb"^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)\nGid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$", re.MULTILINE)
 _GROUPS = re.compile(rb"^Groups:\t([\d ]*)$", re.MULTILINE)
 _TGID = re.compile(rb"^Tgid:\t(\d+)$", re.MULTILINE)
+_INNER = re.compile(rb"^NSpid:\t\d+((?:\t\d+)+)$", re.MULTILINE)
 _FDINFO = re.compile(r"^(mnt_id|ino):\t(\d+)$", re.MULTILINE)
 _UNIT = re.compile(r"([^/]+\.(?:service|scope))(?=/|\Z)")
 _ROUNDS = 3
@@ -107,6 +108,12 @@ def parse_status(text: bytes) -> Tuple[FrozenSet[int], FrozenSet[int]]:
         raise ValueError("no Uid, Gid and Groups lines")
     numbers = list(map(int, ids.groups()))
     return frozenset(numbers[:4]), frozenset(numbers[4:] + list(map(int, groups.group(1).split())))
+
+
+def parse_inner(text: bytes) -> Tuple[int, ...]:
+    """Return the numbers that /proc/PID/status gives a process in PID namespaces below the reader's."""
+    found = _INNER.search(text)
+    return tuple(map(int, found[1].split())) if found else ()
 
 
 def parse_syscall(text: bytes) -> Optional[Tuple[bytes, List[int], int]]:
@@ -371,6 +378,7 @@ class _Scan:
                 kernel_thread=bool(stat.flags & PF_KTHREAD),
                 zombie=stat.state in "ZX" and stat.threads <= 1,
                 unit=self._unit(directory, int(name)) if self.wanted.units else None,
+                inner_pids=parse_inner(status),
             )
             self.found.by_pid[process.pid] = process
             if process.lives:

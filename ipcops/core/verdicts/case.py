@@ -41,6 +41,7 @@ class Case:
         self.earlier = tuple(earlier)
         self._presence: Dict[Tuple[FrozenSet[int], FrozenSet[int], bool], Presence] = {}
         self._object_gaps: Dict[Tuple[str, str], Dict[Optional[int], Gap]] = {}
+        self._inner_pids: Optional[FrozenSet[int]] = None
         self._process_gaps = snapshot.gaps_of(Evidence.PROCESSES)
         self._listing_gap = next((gap for gap in self._process_gaps if gap.pid is None), None)
         self._unreadable_pids = frozenset(gap.pid for gap in self._process_gaps if gap.pid is not None)
@@ -95,6 +96,15 @@ class Case:
         # Nothing here is older than the boot; if it seems so the clock was set, and then the
         # start times that are reckoned from it tell nothing either.
         return UNKNOWN if newest < self.booted_at else REUSED
+
+    def named_gone(self, pid: int, newest: int) -> bool:
+        """Return whether nobody is left whom a file's name can mean: it may be a number of any PID namespace."""
+        if not self.snapshot.host.initial_pid_namespace or self.identity(pid, newest) != DEAD:
+            return False
+        if self._inner_pids is None:
+            living = (process for process in self.snapshot.processes.by_pid.values() if process.lives)
+            self._inner_pids = frozenset(pid for process in living for pid in process.inner_pids)
+        return pid not in self._inner_pids
 
     def process(self, pid: int) -> str:
         """Return a process in words."""

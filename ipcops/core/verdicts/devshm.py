@@ -12,7 +12,7 @@ from typing import List, Sequence
 from ..known.families import family_of, named_pid
 from ..model import Evidence, Gap, Table, Verdict
 from ..policy import idiom
-from .case import ALIVE, DEAD, Case, duration, missing, only_processes, some
+from .case import ALIVE, Case, duration, missing, only_processes, some
 
 
 def newest_use(table: Table, row: int) -> int:
@@ -61,7 +61,7 @@ def _one(case: Case, table: Table, row: int, gaps: List[Gap]) -> Verdict:
     presence = case.presence((table["uid"][row],))
     family = family_of(path)
     pid = named_pid(path)
-    abandoned = pid is not None and case.identity(pid, newest_use(table, row)) == DEAD
+    abandoned = pid is not None and case.named_gone(pid, newest_use(table, row))
     if gaps:
         words = "no process was seen to hold it, but not every one could be looked into"
         gone = presence.state == "none" or presence.suspected or abandoned
