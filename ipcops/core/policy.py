@@ -417,6 +417,7 @@ def _protect_section(where: _Place, name: str, items: Dict[str, str]) -> Protect
         raise where.wrong(None, "has the name of a shipped section; choose another, or lift it with 'lift = %s'" % name)
     if lift is None and not any(items[key].strip() for key in items if key != "reason"):
         raise where.wrong(None, "protects nothing; give owner, kind, name, key or unit")
+    _check_empty(items, where)
     kinds = parse_words(items.get("kind", ""))
     for kind in kinds:
         if kind not in KINDS:
@@ -435,6 +436,12 @@ def _protect_section(where: _Place, name: str, items: Dict[str, str]) -> Protect
         units=parse_words(items.get("unit", "")),
         lift=lift,
     )
+
+
+def _check_empty(items: Mapping[str, str], where: _Place) -> None:
+    for key, text in items.items():
+        if not parse_words(text):
+            raise where.wrong(key, "is empty, which would mean any; leave it out, or say which")
 
 
 def _check_exempt(entries: Iterable[str], where: _Place, rules: List[str]) -> None:
