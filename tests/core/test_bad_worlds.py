@@ -502,3 +502,23 @@ def test_a_file_that_is_mapped_and_closed_while_the_process_is_looked_at():
     assert set(looks) == {"/proc/3/fd", "/proc/3/maps"}
     (file,) = [one for one in report["objects"] if one["path"] == "/in-use" and one["kind"] == "posix-shm"]
     assert (file["verdict"], [holder["pid"] for holder in file["holders"]]) == ("in-use", [3])
+
+
+@pytest.mark.parametrize("fstype", [None, b"overlay"])
+def test_a_file_system_whose_devices_cannot_be_matched(fstype):
+    """A plain directory of btrfs or of a container's root at /dev/shm: its files' device is not that of maps."""
+    good = replay.load(HOST)
+
+    def trouble(what: str, path: str) -> Any:
+        if not path.endswith("/mountinfo"):
+            return None
+        lines = good.ask(what, path).splitlines(keepends=True)
+        if fstype is None:
+            return b"".join(line for line in lines if b" /dev/shm " not in line)
+        return b"".join(line.replace(b" - tmpfs ", b" - %s " % fstype) for line in lines)
+
+    report = looked(trouble)
+    files = [one for (kind, _), one in report["objects"].items() if kind in ("posix-shm", "posix-sem")]
+    assert "orphan" in {GOOD["objects"][one["kind"], one["path"]]["verdict"] for one in files}
+    assert {one["verdict"] for one in files} <= {"in-use", "idle", "unknown"}
+    assert not report["complete"]

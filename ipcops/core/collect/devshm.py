@@ -15,6 +15,9 @@ from .mounts import Mount
 SEMAPHORE_PREFIX = "sem."
 """What glibc puts before the name of a named semaphore (sem_overview(7))."""
 
+_UNMATCHED = "overlay"
+"""Where /proc/PID/maps tells the device and inode of the layer below (Linux before 6.8), and stat(2) others."""
+
 _COLUMNS = ("path", "dev", "ino", "mode", "uid", "gid", "size", "blocks", "nlink", "atime", "mtime", "ctime")
 
 
@@ -71,6 +74,10 @@ def read_devshm(
     mount = next((one for one in reversed(below) if one.point == roots.shm_path), None)
     if mount is None and below:
         mount = below[-1]
+    if any(found.values()) and (mount is None or mount.fstype == _UNMATCHED):
+        # Subvolumes of btrfs have device numbers that no mount table and no map shows.
+        why = "its file system gives other device numbers to maps than to stat(2)"
+        gaps.append(Gap(Evidence.MAPS, "who has files of %s mapped" % roots.shm_path, why))
     place = ShmMount(
         path=roots.shm_path,
         dev=own.dev,

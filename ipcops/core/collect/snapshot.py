@@ -64,7 +64,7 @@ def take(
     known_files: List[Table] = []
     if not set(kinds).isdisjoint(FILE_KINDS):
         files, place, missing = devshm.read_devshm(roots, own_mounts)
-        gaps += [gap for gap in missing if gap.kind in kinds]
+        gaps += [gap for gap in missing if gap.kind is None or gap.kind in kinds]
         tables.update({kind: table for kind, table in files.items() if kind in kinds})
         known_files += files.values()
     queues = mqueue.Queues(None, None, None, [])
