@@ -1,7 +1,7 @@
 """What can go wrong, as one small family of exceptions.
 
 Raised low, where the object is known; translated into a message and an exit status
-once, in :mod:`ipcops.core.agent` and in ``ipcops/cli/main.py``.
+once, in :func:`ipcops.core.deliver.guarded`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import Iterable
 
 from . import exits
+
+FEW = 12
+"""No more valid words than this are all named in a message."""
 
 
 class IpcopsError(Exception):
@@ -43,7 +46,6 @@ def unknown_word(what: str, word: str, known: Iterable[str]) -> InputError:
     import difflib  # slow to load, and most runs are spelled right
 
     words = list(known)
-    folded = {candidate.casefold(): candidate for candidate in words}
-    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.0)
-    hint = "; did you mean '%s'?" % folded[near[0]] if near else ""
-    return InputError("unknown %s '%s'%s (known: %s)" % (what, word, hint, ", ".join(words)))
+    near = max(words, key=lambda one: difflib.SequenceMatcher(None, word.casefold(), one.casefold()).ratio())
+    listed = " (known: %s)" % ", ".join(words) if len(words) <= FEW else ""
+    return InputError("unknown %s '%s'; did you mean '%s'?%s" % (what, word, near, listed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from .model import (
+    KINDS,
     SEVERITIES,
     SHM_DEST,
     SHM_LOCKED,
@@ -29,6 +30,7 @@ SKIPPED_SINGLY = 5
 
 AUDIT_SCHEMA = "ipcops.audit/1"
 OBJECTS_SCHEMA = "ipcops.objects/1"
+
 
 def key_text(key: int) -> str:
     """Return a System V key as every output writes it."""
@@ -258,18 +260,18 @@ def objects_report(
             parts.append(_objects(case, table, rows, details=details))
     objects: Any = Chain(parts)
     if order:
-        objects = sorted(objects, key=lambda one: _sort_key(one, order), reverse=order != "id")
+        objects = sorted(objects, key=lambda one: _sort_key(one, order))
     return {"schema": OBJECTS_SCHEMA, **head(case.snapshot), "objects": objects}
 
 
 def _sort_key(one: Mapping[str, Any], order: str) -> Tuple[Any, ...]:
     if order == "size":
-        return (one.get("size") or one.get("cbytes") or one.get("nsems") or 0,)
+        return (-(one.get("size") or one.get("cbytes") or one.get("nsems") or 0),)
     if order == "age":
-        return (one.get("age") or 0,)
+        return (-(one.get("age") or 0),)
     if order == "owner":
-        return (one["owner"]["user"] or "", one["owner"]["uid"])
-    return (one["kind"], one["id"] or 0, one["path"] or "")
+        return (one["owner"]["user"] is None, one["owner"]["user"], one["owner"]["uid"])
+    return (KINDS.index(one["kind"]), one["id"], one["path"])
 
 
 def _objects(case: Case, table: Table, rows: Sequence[int], *, details: bool) -> Records:

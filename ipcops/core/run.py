@@ -7,10 +7,11 @@ an Ansible module and a test all come in here, and nothing about IPC is decided 
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from . import exits, fs
 from .collect.snapshot import take
+from .collect.users import read_uids
 from .errors import InputError, UndeterminedError, unknown_word
 from .fs import Roots, host_roots
 from .kernel import Kernel
@@ -59,15 +60,15 @@ def status(request: Request, report: Report) -> int:
 
 def read_policy(path: Optional[str]) -> Policy:
     """Return the policy in *path*, or in the usual place, or the defaults. Raise InputError."""
-    wanted = path or DEFAULT_PATH
+    wanted = DEFAULT_PATH if path is None else path
     try:
         text = fs.read_text(wanted)
     except FileNotFoundError as error:
         if path is None:
             return defaults()
-        raise InputError("policy %s: there is no such file" % path) from error
+        raise InputError("policy '%s': there is no such file" % path) from error
     except OSError as error:
-        raise InputError("policy %s cannot be read: %s" % (wanted, error.strerror)) from error
+        raise InputError("policy '%s' cannot be read: %s" % (wanted, error.strerror)) from error
     return parse_policy(text, wanted, BY_ID)
 
 
@@ -186,13 +187,15 @@ def _list(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Rep
     )
     _require_something(snapshot)
     case = Case(snapshot, policy)
+    owner = request.get("owner")
+    uids = None if owner is None else _uids(snapshot, owner)
     rows: Dict[str, Sequence[int]] = {}
     for kind in kinds:
         table = case.table(kind)
         if table is not None:
             rows[kind] = range(len(table))
-            if request.get("owner"):
-                rows[kind] = [row for row in rows[kind] if _is_owner(snapshot, table["uid"][row], request["owner"])]
+            if uids is not None:
+                rows[kind] = [row for row, uid in enumerate(table["uid"]) if uid in uids]
     report = objects_report(case, rows, order=request.get("sort"))
     wanted = request.get("verdicts")
     if wanted:
@@ -200,8 +203,12 @@ def _list(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Rep
     return report
 
 
-def _is_owner(snapshot: Snapshot, uid: int, owner: str) -> bool:
-    return owner == str(uid) or owner == snapshot.users.get(uid)
+def _uids(snapshot: Snapshot, owner: str) -> Set[int]:
+    """Return the uids of the objects' owners that a name or number means."""
+    found = {uid for uid, name in snapshot.users.items() if owner in (name, str(uid))}
+    if not found and not owner.isdigit() and not read_uids([owner]):
+        raise InputError("this host has no user '%s'" % owner)
+    return found
 
 
 def _show(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
@@ -210,7 +217,7 @@ def _show(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Rep
         raise InputError("no object was named; write KIND:ID, such as shm:32768 or sem:0x1111")
     kinds = tuple(kind for kind in KINDS if any(kind == one for one, _ in wanted))
     chosen: Dict[str, Sequence[int]] = {}
-    absent: List[str] = []
+    absent: List[Tuple[str, str]] = []
 
     def find(snapshot: Snapshot) -> Iterable[int]:
         chosen.clear()
@@ -218,18 +225,21 @@ def _show(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Rep
         for kind, name in wanted:
             rows = _matching(snapshot, kind, name)
             if not rows:
-                absent.append("%s:%s" % (kind, name))
+                absent.append((kind, name))
             chosen[kind] = sorted({*chosen.get(kind, ()), *rows})
         return chosen.get("sem", ())
 
     snapshot = take(roots, kernel, policy, kinds, deadline=request.get("deadline"), ask_about=find)
     _require_something(snapshot)
     find(snapshot)
+    unseen = [gap for kind, _ in absent for gap in snapshot.gaps_of(Evidence.TABLE, kind)]
+    if unseen:
+        what = "whether there is %s:%s could not be seen" % absent[0]
+        raise UndeterminedError("%s (%s: %s)" % (what, unseen[0].what, unseen[0].why))
     if absent:
-        raise InputError(
-            "there is no %s in this namespace; ipcops list %s shows what there is"
-            % (", ".join(absent), " ".join(kinds))
-        )
+        names = ", ".join("%s:%s" % one for one in absent)
+        listing = " ".join(dict.fromkeys(kind for kind, _ in absent))
+        raise InputError("there is no %s in this namespace; 'ipcops list %s' shows what there is" % (names, listing))
     return objects_report(Case(snapshot, policy), chosen, details=True)
 
 

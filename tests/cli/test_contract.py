@@ -112,6 +112,8 @@ def test_agent_and_command_line_say_the_same(arguments):
         ("audit", "--kind", "shmm"),
         ("audit", "--fail-on", "worst"),
         ("audit", "--policy", "/does/not/exist"),
+        ("audit", "--policy", ""),
+        ("list", "--owner", "nobody-of-that-name"),
         ("list", "--sort", "colour"),
         ("list", "semaphore"),
         ("show", "shm:0x"),
@@ -127,7 +129,23 @@ def test_wrong_input_is_refused_alike(arguments):
     assert "Traceback" not in ours.stderr
 
 
+@world.in_world()
+def test_sorting():
+    for size in (10, 3000, 200):
+        world.shmget(size)
+    world.as_uid(4242, lambda: world.shmget(50))
+    world.shm_file("small", b"x")
+
+    def listed(order: str) -> list[dict]:
+        return json.loads(ipcops("list", "shm", "posix-shm", "--sort", order, "--format", "json").stdout)["objects"]
+
+    assert [one["size"] for one in listed("size")] == [3000, 200, 50, 10, 1]
+    assert [one["kind"] for one in listed("id")] == ["shm"] * 4 + ["posix-shm"]
+    assert [one["owner"]["user"] for one in listed("owner")] == ["root"] * 4 + [None]
+
+
 def test_nearest_word_is_named():
+    assert "did you mean 'SHM-001'?\n" in ipcops("rules", "SHM-01").stderr
     assert "did you mean 'posix-shm'" in ipcops("list", "posix_shm").stderr
     assert "did you mean 'high'" in ipcops("audit", "--fail-on", "hihg").stderr
 
