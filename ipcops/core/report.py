@@ -103,8 +103,11 @@ def skipped(gaps: Iterable[Gap]) -> List[Dict[str, Any]]:
 # ---------------------------------------------------------------- audit
 
 
-def audit_report(case: Case, groups: Iterable[FindingGroup]) -> Report:
-    """Return the report of an audit: limits, usage, and the findings, worst first."""
+def audit_report(case: Case, groups: Iterable[FindingGroup], *, narrowed: bool = False) -> Report:
+    """Return the report of an audit: limits, usage, and the findings, worst first.
+
+    *narrowed* says that not all rules, kinds and severities were asked for.
+    """
     snapshot = case.snapshot
     ordered = sorted(groups, key=_rank)
     summary = dict.fromkeys(SEVERITIES, 0)
@@ -114,6 +117,7 @@ def audit_report(case: Case, groups: Iterable[FindingGroup]) -> Report:
         "schema": AUDIT_SCHEMA,
         **head(snapshot),
         "policy": case.policy.source,
+        "narrowed": narrowed,
         "limits": dict(snapshot.limits),
         "usage": usage(snapshot),
         "findings": Chain(_finding(case, group) for group in ordered),

@@ -119,7 +119,8 @@ def _audit(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Re
         time.sleep(request.get("interval", 1.0))
     case = Case(snapshot, policy, earlier)
     worst = SEVERITIES[: SEVERITIES.index(request.get("min_severity") or "info") + 1]
-    return audit_report(case, _findings(case, chosen, kinds, worst))
+    narrowed = len(chosen) < len(RULES) or kinds != KINDS or worst != SEVERITIES
+    return audit_report(case, _findings(case, chosen, kinds, worst), narrowed=narrowed)
 
 
 def _lazily(policy: Policy, earlier: Sequence[Snapshot]) -> Callable[[Snapshot], Iterable[int]]:

@@ -156,7 +156,9 @@ def headline(report: Report, folds: Mapping[Tuple[Any, ...], Fold]) -> str:
             words = one if count == 1 else many % count
             parts.append(words + (" (%s)" % size(leaked_bytes) if topic == "leak" and leaked_bytes else ""))
     name = report["host"]["hostname"]
-    if not parts:
+    if report["narrowed"]:  # then what was left out may be wrong
+        sentence = "%s has %s." % (name, _listed(parts)) if parts else "No finding on %s among those asked for." % name
+    elif not parts:
         sentence = "%s is in order: nothing leaked, nothing near a limit, nothing open to everyone." % name
     else:
         sentence = "%s has %s." % (name, _listed(parts))
@@ -373,19 +375,21 @@ def _value(name: str, value: Any, report: Report) -> str:
 
 
 def rules(report: Report) -> Iterator[Block]:
-    """Yield the catalogue; one rule in full."""
+    """Yield the catalogue; rules that were named, in full."""
     listed = report["rules"]
-    if len(listed) > 1:
+    if len(listed) == len(BY_ID):
         rows = [[one["id"], one["severity"], one["kind"], one["title"]] for one in listed]
         yield Grid(("RULE", "SEVERITY", "KIND", "TITLE"), rows, (False,) * 4)
         yield BLANK
         yield _para("ipcops rules RULE tells one in full.", "quiet")
         return
-    for one in listed:
+    for number, one in enumerate(listed):
+        if number:
+            yield BLANK
         yield _para("%s  %s" % (one["id"], one["title"]), "strong")
         yield _para("severity %s, about %s" % (one["severity"], one["kind"]), "quiet")
         if one["samples"] > 1:
-            yield _para("needs --samples %d to be sure" % one["samples"], "quiet")
+            yield _para("needs --samples %d to be certain" % one["samples"], "quiet")
         for title in ("rationale", "decides", "remedy", "source"):
             yield BLANK
             yield _para({"decides": "how it decides"}.get(title, title), "strong")

@@ -73,6 +73,14 @@ def test_a_kind_that_was_partly_seen_is_not_said_to_be_absent():
 
 
 @world.in_world()
+def test_what_was_not_asked_for_is_not_said_to_be_in_order():
+    world.shmget(1, mode=0o666)
+    for command in (("--kind", "sem"), ("--rule", "SEM-001"), ("--min-severity", "critical", "--kind", "msg")):
+        assert ipcops("audit", *command).stdout.startswith("No finding on "), command
+    assert "Nothing is" not in ipcops("audit", "--kind", "shm", "--fail-on", "none").stdout
+
+
+@world.in_world()
 def test_severities_stand_apart_from_rules():
     world.shmget(1, mode=0o666)
     done = ipcops("audit", "--rule", "SHM-003", "--fail-on", "none")
