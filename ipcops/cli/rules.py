@@ -11,7 +11,7 @@ from ipcops.core.options import HELP
 
 
 def rules(
-    wanted: Annotated[list[str] | None, typer.Argument(metavar="[RULE]...", help=HELP["rule"])] = None,
+    wanted: Annotated[list[str] | None, typer.Argument(metavar="[RULE]...", help=HELP["rules_named"])] = None,
     format: Format = "table",
     output: Output = None,
     debug: Debug = False,

@@ -35,36 +35,37 @@ def seconds(text: str) -> float:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the agent's command line."""
+    default = " (default: %(default)s)"
     top = _Parser(prog="python3 -m ipcops.core", description=HELP["ipcops"])
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     common = _Parser(add_help=False)
-    common.add_argument("--format", choices=("table", "json"), default="table", help=HELP["format"])
+    common.add_argument("--format", choices=("table", "json"), default="table", help=HELP["format"] + default)
     common.add_argument("--output", metavar="FILE", help=HELP["output"])
     common.add_argument("--debug", action="store_true", help=HELP["debug"])
     looking = _Parser(add_help=False)
     looking.add_argument("--policy", metavar="FILE", help=HELP["policy"])
     looking.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
 
-    audit = commands.add_parser("audit", parents=[common, looking], help=HELP["audit"])
+    audit = commands.add_parser("audit", parents=[common, looking], help=HELP["audit"], description=HELP["audit"])
     audit.add_argument("--kind", dest="kinds", action="append", metavar="KIND", help=HELP["kind"])
     audit.add_argument("--rule", dest="rules", action="append", metavar="RULE", help=HELP["rule"])
     audit.add_argument("--min-severity", metavar="SEVERITY", help=HELP["min_severity"])
-    audit.add_argument("--fail-on", default="medium", metavar="SEVERITY", help=HELP["fail_on"])
+    audit.add_argument("--fail-on", default="medium", metavar="SEVERITY", help=HELP["fail_on"] + default)
     audit.add_argument("--require-complete", action="store_true", help=HELP["require_complete"])
     audit.add_argument("--samples", type=int, metavar="N", help=HELP["samples"])
-    audit.add_argument("--interval", type=seconds, default=1.0, metavar="SECONDS", help=HELP["interval"])
+    audit.add_argument("--interval", type=seconds, default=1.0, metavar="SECONDS", help=HELP["interval"] + default)
 
-    listing = commands.add_parser("list", parents=[common, looking], help=HELP["list"])
+    listing = commands.add_parser("list", parents=[common, looking], help=HELP["list"], description=HELP["list"])
     listing.add_argument("kinds", nargs="*", metavar="KIND", help=HELP["kind"])
     listing.add_argument("--verdict", dest="verdicts", action="append", metavar="VERDICT", help=HELP["verdict"])
     listing.add_argument("--owner", metavar="USER", help=HELP["owner"])
     listing.add_argument("--sort", metavar="ORDER", help=HELP["sort"])
 
-    show = commands.add_parser("show", parents=[common, looking], help=HELP["show"])
+    show = commands.add_parser("show", parents=[common, looking], help=HELP["show"], description=HELP["show"])
     show.add_argument("objects", nargs="+", metavar="KIND:ID", help=HELP["object"])
 
-    rules = commands.add_parser("rules", parents=[common], help=HELP["rules"])
-    rules.add_argument("rules", nargs="*", metavar="RULE", help=HELP["rule"])
+    rules = commands.add_parser("rules", parents=[common], help=HELP["rules"], description=HELP["rules"])
+    rules.add_argument("rules", nargs="*", metavar="RULE", help=HELP["rules_named"])
     return top
 
 
@@ -81,5 +82,3 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return status(request, report)
 
     return guarded(work, debug="--debug" in words, name="ipcops")
-
-

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from string import Formatter
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple
 
 Template = Any
 """A JSON value whose leaves may be :class:`Column` or :class:`Text`."""
@@ -188,18 +188,15 @@ class Chain(Sequence):  # type: ignore[type-arg]  # as above
             yield from part.json_lines()
 
 
-JsonRows = Union[Records, Chain]
-
-
 def json_text(report: Dict[str, Any]) -> Iterator[str]:
     """Yield the JSON of *report* in pieces: one line per top-level field and per row."""
     yield "{"
     for number, (key, value) in enumerate(report.items()):
         yield ("," if number else "") + "\n" + json.dumps(key) + ": "
-        if isinstance(value, (Records, Chain)):
+        if isinstance(value, (Records, Chain, list)):
             yield "["
             first = True
-            for batch in _batches(value.json_lines()):
+            for batch in _batches(map(json.dumps, value) if isinstance(value, list) else value.json_lines()):
                 yield ("\n" if first else ",\n") + ",\n".join(batch)
                 first = False
             yield "]"

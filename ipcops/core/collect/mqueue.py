@@ -112,4 +112,3 @@ def _queue(
         "/" + name, info.dev, info.ino, info.mode & 0o7777, info.uid, info.gid,
         info.atime, info.mtime, info.ctime, maxmsg, msgsize, curmsgs, notified,
     )  # fmt: skip
-

@@ -188,4 +188,3 @@ def _without(table: Table, gone: Set[int]) -> Table:
     """Return a table without the rows that were removed since it was read."""
     kept = [row for row in range(len(table)) if row not in gone]
     return Table(table.kind, {name: table.pick(name, kept) for name in table.columns})
-

@@ -100,7 +100,7 @@ def near_limits(case: Case) -> Iterator[FindingGroup]:
     title="Set alterable by everyone",
     kind=KIND,
     severity="high",
-    rationale="Any user can lock or unlock what programs rely on, or remove nothing and stop everything.",
+    rationale="Any user can lock or unlock what programs rely on, and so stop them or break what they guard.",
     decides="Mode bit 0002, as the kernel has it. Medium in a container where all that runs acts as one uid.",
     remedy="Have the program create it with 0600 or 0660 (the flags of semget), and restart it.",
     source="semget(2), svipc(7)",
