@@ -32,8 +32,11 @@ from ..verdicts.case import AGELESS
 TOPICS = ("limit", "backlog", "leak", "memory", "exposure", "idle", "setting")
 """What rules are about; of equally grave findings the earlier topic comes first."""
 
-IPCMNI = 32768
-"""The most segments, sets or queues that a kernel without ipcmni_extend allows (ipc/util.h)."""
+IPCMNI, IPCMNI_EXTENDED = 1 << 15, 1 << 24
+"""The most segments, sets or queues that a kernel allows, without and with ipcmni_extend (ipc/util.h)."""
+
+AT_MOST = "remove what is abandoned; this kernel lets the limit be no higher (see ipcmni_extend in kernel-parameters)"
+"""The remedy where a limit of slots is at its highest."""
 
 Judge = Callable[[Case], Iterable[FindingGroup]]
 
@@ -109,8 +112,14 @@ def near_slots(case: Case, kind: str, limit_name: str, noun: str) -> Iterator[Fi
             evidence={"used": len(table), "limit": limit, "owners": who},
             reason="%d of %d %s exist (%s); most by %s"
             % (len(table), limit, noun, percent(len(table), limit), most_by(case, who)),
-            remedy="sysctl -w %s=%d, after removing what is abandoned" % (limit_name, min(2 * limit, IPCMNI)),
-        )
+            remedy=AT_MOST if more_slots(limit) == limit
+            else "sysctl -w %s=%d, after removing what is abandoned" % (limit_name, more_slots(limit)),
+        )  # fmt: skip
+
+
+def more_slots(limit: int) -> int:
+    """Return twice a limit of slots, as far as this kernel lets it be raised."""
+    return min(2 * limit, IPCMNI if limit <= IPCMNI else IPCMNI_EXTENDED)
 
 
 def percent(used: float, limit: float) -> str:
@@ -225,6 +234,7 @@ class Leaks(NamedTuple):
         for (how_bad, confidence), members in parts.items():
             rows = [row for row, _ in members]
             guards = [protection(case, self.table, row) for row in rows]
+            unsure = "make sure that nobody needs it; " if confidence == "suspect" else ""
             yield FindingGroup(
                 severity=how_bad,
                 confidence=confidence,
@@ -239,7 +249,9 @@ class Leaks(NamedTuple):
                 fields={
                     "why": ["; ".join(verdict.reasons) for _, verdict in members],
                     "fix": [
-                        "protected by [protect %s]: %s" % (guard.name, guard.reason) if guard else remedy(row)
+                        "leave it, it is protected by [protect %s]: %s" % (guard.name, guard.reason)
+                        if guard
+                        else unsure + remedy(row)
                         for row, guard in zip(rows, guards)
                     ],
                 },

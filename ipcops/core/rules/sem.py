@@ -8,9 +8,10 @@ from ..model import FindingGroup
 from ..verdicts import sem as verdict
 from ..verdicts.case import Case
 from .base import (
-    IPCMNI,
+    AT_MOST,
     leaks,
     mode_rows,
+    more_slots,
     most_by,
     near_limit,
     open_to_others,
@@ -81,15 +82,18 @@ def near_limits(case: Case) -> Iterator[FindingGroup]:
         if severity:
             who = owners(case, table, weights)
             raised = dict(limits)
-            raised["semmni"] = min(2 * limits["semmni"], IPCMNI) if name == "SEMMNI" else limits["semmni"]
-            raised["semmns"] = max(limits["semmns"], 2 * used)
+            if name == "SEMMNI" or limit < limits["semmns"]:
+                raised["semmni"] = more_slots(limits["semmni"])
+            raised["semmns"] = max(limits["semmns"], 2 * semaphores)
             yield FindingGroup(
                 severity=severity,
                 confidence="certain",
                 evidence={"what": what, "used": used, "limit": limit, "owners": who},
                 reason="%d of %d %s (%s) exist (%s); most by %s"
                 % (used, limit, what, name, percent(used, limit), most_by(case, who)),
-                remedy='sysctl -w kernel.sem="%(semmsl)d %(semmns)d %(semopm)d %(semmni)d", after removing'
+                remedy=AT_MOST
+                if raised == limits
+                else 'sysctl -w kernel.sem="%(semmsl)d %(semmns)d %(semopm)d %(semmni)d", after removing'
                 " what is abandoned" % raised,
             )
 
