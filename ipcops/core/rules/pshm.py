@@ -144,7 +144,7 @@ def writable(case: Case) -> Iterator[FindingGroup]:
                 confidence="certain",
                 table=table,
                 rows=rows,
-                columns=("mode", "size"),
+                columns=("mode", "size", "blocks"),
                 fields={"fix": [on_file("chmod o-w", shm_place(case), table, row) for row in rows]},
                 reason="its mode {mode} lets every user write to it",
                 remedy="{fix}",
