@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Optional, Tuple
+from typing import Optional
 
 from .. import fs
 from ..fs import Directory
@@ -109,8 +109,3 @@ def _all_ids_mapped(proc: Directory) -> bool:
 
 def _initial_pid_namespace(proc: Directory) -> bool:
     return read_namespace(proc, "pid") in (0, INITIAL_PID_NAMESPACE)
-
-
-def read_names(proc: Directory) -> Tuple[str, ...]:
-    """Return the process numbers that /proc lists."""
-    return tuple(name for name in proc.names() if name.isdigit())

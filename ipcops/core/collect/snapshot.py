@@ -105,13 +105,7 @@ def take(
         semaphores, gone = _ask(kernel, tables["sem"], ask_about(snapshot), limit, gaps)
         if gone:
             tables["sem"] = _without(tables["sem"], gone)
-    return _finished(snapshot, semaphores, gaps, time.monotonic() - began)
-
-
-def _finished(
-    snapshot: Snapshot, semaphores: Dict[int, Semaphores], gaps: List[Gap], seconds: float
-) -> Snapshot:
-    return snapshot._replace(semaphores=semaphores, gaps=tuple(gaps), seconds=seconds)
+    return snapshot._replace(semaphores=semaphores, gaps=tuple(gaps), seconds=time.monotonic() - began)
 
 
 def _own_mounts(roots: Roots, gaps: List[Gap]) -> List[mounts.Mount]:
