@@ -340,8 +340,18 @@ def parse_policy(text: str, path: str, rules: Iterable[str] = ()) -> Policy:
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys are case-sensitive
     try:
         parser.read_string(text, source=path)
-    except configparser.Error as error:
-        raise InputError("policy %s" % " ".join(str(error).split())) from error
+    except configparser.DuplicateSectionError as error:
+        what = "[%s] is there already; write its keys together" % error.section
+        raise InputError("policy %s line %s: %s" % (path, error.lineno, what)) from error
+    except configparser.DuplicateOptionError as error:
+        what = "[%s] %s is there already" % (error.section, error.option)
+        raise InputError("policy %s line %s: %s" % (path, error.lineno, what)) from error
+    except configparser.MissingSectionHeaderError as error:
+        what = "this is no [section], and none stands before it"
+        raise InputError("policy %s line %s: %s" % (path, error.lineno, what)) from error
+    except configparser.ParsingError as error:
+        line = error.errors[0][0]
+        raise InputError("policy %s line %d: neither a [section] nor KEY = VALUE" % (path, line)) from error
     if parser.defaults():
         raise _Place(path, text, "\0").unknown("section", "\0", ["scan", "audit", "protect NAME"])
     values = dict(defaults().values)
