@@ -195,7 +195,7 @@ SETTINGS: Tuple[Setting, ...] = (
 )  # fmt: skip
 
 PROTECT_KEYS: Dict[str, str] = {
-    "owner": "users (globs allowed) or @groups that own the object",
+    "owner": "users (names, globs of names, or uids) or @groups that own the object",
     "kind": "kinds: " + " ".join(KINDS),
     "name": "globs of POSIX names, such as /cache-*",
     "key": "System V keys or ranges, such as 0x1234 or 0x4d2-0xcee",
@@ -221,7 +221,7 @@ class ProtectSection(NamedTuple):
         """Whether the section is about this object. *members* are the users of each named group."""
         return (
             (not self.kinds or candidate.kind in self.kinds)
-            and (not self.owners or any(_owned(owner, candidate.user, members) for owner in self.owners))
+            and (not self.owners or any(_owned(owner, candidate, members) for owner in self.owners))
             and (not self.names or any(_globbed(candidate.path, name) for name in self.names))
             and (not self.keys or any(_in_range(candidate.key, one) for one in self.keys))
             and (not self.units or not candidate.units.isdisjoint(self.units))
@@ -232,13 +232,17 @@ class Candidate(NamedTuple):
     """What of an object a ``[protect]`` section can ask for."""
 
     kind: str
+    uid: int
     user: Optional[str]
     key: Optional[int] = None
     path: Optional[str] = None
     units: FrozenSet[str] = frozenset()
 
 
-def _owned(owner: str, user: Optional[str], members: Mapping[str, FrozenSet[str]]) -> bool:
+def _owned(owner: str, candidate: Candidate, members: Mapping[str, FrozenSet[str]]) -> bool:
+    user = candidate.user
+    if owner == str(candidate.uid):
+        return True
     if user is None:
         return False
     if owner.startswith("@"):

@@ -155,7 +155,7 @@ def headline(report: Report, folds: Mapping[Tuple[Any, ...], Fold]) -> str:
         if count:
             words = one if count == 1 else many % count
             parts.append(words + (" (%s)" % size(leaked_bytes) if topic == "leak" and leaked_bytes else ""))
-    name = report["host"]["hostname"]
+    name, complete = report["host"]["hostname"], report["scan"]["complete"]
     if report["narrowed"]:  # then what was left out may be wrong
         sentence = "%s has %s." % (name, _listed(parts)) if parts else "No finding on %s among those asked for." % name
     elif not parts:
@@ -168,8 +168,8 @@ def headline(report: Report, folds: Mapping[Tuple[Any, ...], Fold]) -> str:
             if not any(counts.get(topic) for topic in topics) and not (topics == ("leak",) and suspected)
         ]
         if calm:
-            sentence += " Nothing is %s." % " or ".join(calm)
-    if not report["scan"]["complete"]:
+            sentence += " Nothing%s is %s." % ("" if complete else " that was seen", " or ".join(calm))
+    if not complete:
         sentence += " Not everything could be seen."
     return sentence
 

@@ -313,6 +313,7 @@ def candidate(case: Case, table: Table, row: int) -> Candidate:
         units = frozenset(process.unit for process in users if process.unit)
     return Candidate(
         kind=table.kind,
+        uid=uid,
         user=case.snapshot.users.get(uid),
         key=table["key"][row] if "key" in table else None,
         path=table["path"][row] if "path" in table else None,
