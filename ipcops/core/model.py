@@ -220,6 +220,8 @@ class Snapshot(NamedTuple):
     members: Mapping[str, FrozenSet[str]]
     """Group name to the users in it, for the groups that a policy names."""
     gaps: Tuple[Gap, ...]
+    strangers: Tuple[str, ...] = ()
+    """Users and @groups that the policy names and this host does not have."""
 
     def gaps_of(self, evidence: str, kind: Optional[str] = None) -> List[Gap]:
         """Return what is missing of one piece of evidence, for one kind."""

@@ -275,6 +275,18 @@ class Policy:
         return self.values[where]
 
     @property
+    def people(self) -> FrozenSet[str]:
+        """The users and @groups that the file itself names, globs and numbers aside."""
+        owners = {
+            owner
+            for section in self.protect
+            if section.lift or section.name not in SHIPPED
+            for owner in section.owners
+            if not owner.isdigit() and not set(owner) & set("*?[")
+        }
+        return frozenset(owners | {word for word in self["scan", "unreadable_ok"] if "." not in word})
+
+    @property
     def groups(self) -> FrozenSet[str]:
         """The groups that protect sections name."""
         return frozenset(

@@ -80,6 +80,10 @@ def head(snapshot: Snapshot) -> Dict[str, Any]:
             "kinds": list(snapshot.kinds),
             "skipped": skipped(snapshot.gaps),
         },
+        "notes": [
+            "the policy names '%s', which this host does not have; it matches nothing" % name
+            for name in snapshot.strangers
+        ],
     }
 
 

@@ -241,7 +241,9 @@ def looked_at(report: Report) -> Iterator[Block]:
 
 
 def not_seen(report: Report) -> Iterator[Block]:
-    """Yield the gaps of a scan."""
+    """Yield the gaps of a scan, and what else is worth a note."""
+    for note in report["notes"]:
+        yield _para("Note: %s." % note, "quiet", 0, 6)
     skipped = report["scan"]["skipped"]
     if not skipped:
         return

@@ -115,3 +115,13 @@ def test_without_proc_nothing_can_be_determined():
         assert done.returncode == 3, done.stderr
         assert "/proc" in done.stderr
         assert done.stdout == ""
+
+
+@world.in_world()
+def test_policy_may_name_users_that_are_not_here():
+    text = QUIET + "[protect mine]\nowner = no-such-user @no-such-group root glob-* 4242\nreason = ours\n"
+    done = ipcops("audit", "--policy", str(world.policy(text)), "--format", "json")
+    assert done.returncode == 0, done.stderr
+    notes = json.loads(done.stdout)["notes"]
+    assert [note.split("'")[1] for note in notes] == ["@no-such-group", "no-such-user"]
+    assert "Note: the policy names 'no-such-user'" in ipcops("audit", "--policy", str(world.policy(text))).stdout

@@ -98,6 +98,7 @@ def take(
         users=users.read_users(uids),
         groups=users.read_groups(gids),
         members=users.read_members(policy.groups),
+        strangers=users.read_strangers(policy.people),
         gaps=tuple(gaps),
     )
     semaphores: Dict[int, Semaphores] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grp
 import pwd
-from typing import Dict, FrozenSet, Iterable, Optional
+from typing import Dict, FrozenSet, Iterable, Optional, Tuple
 
 
 def read_users(uids: Iterable[int]) -> Dict[int, Optional[str]]:
@@ -52,3 +52,17 @@ def read_uids(names: Iterable[str]) -> FrozenSet[str]:
         except KeyError:
             continue
     return frozenset(found)
+
+
+def read_strangers(names: Iterable[str]) -> Tuple[str, ...]:
+    """Return those users and @groups that this host does not have."""
+    strangers = []
+    for name in sorted(names):
+        try:
+            if name.startswith("@"):
+                grp.getgrnam(name[1:])
+            else:
+                pwd.getpwnam(name)
+        except KeyError:
+            strangers.append(name)
+    return tuple(strangers)
