@@ -75,7 +75,13 @@ def test_interrupt():
         [*CLI, "audit", "--samples", "2", "--interval", "60", "--fail-on", "none"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=environment(), text=True,
     )  # fmt: skip
-    time.sleep(1.5)
+    asleep = ("230", "35", "115")  # clock_nanosleep and nanosleep on x86-64, clock_nanosleep on arm64
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        with open("/proc/%d/syscall" % process.pid, encoding="ascii") as call:
+            if call.read().split()[0] in asleep:
+                break
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
