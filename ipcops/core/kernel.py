@@ -14,6 +14,8 @@ import array
 import ctypes
 import errno
 import os
+import stat
+import struct
 import sys
 from itertools import compress, repeat
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -30,6 +32,17 @@ _FSCONFIG_CMD_CREATE = 6
 # include/uapi/linux/kcmp.h
 _KCMP_FILES = 2
 _CLOEXEC = 1
+# include/uapi/linux/netlink.h and sock_diag.h
+_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY = 4, 20
+_NLM_F_REQUEST, _NLM_F_DUMP_INTR, _NLM_F_DUMP = 1, 0x10, 0x300
+_NLMSG_ERROR, _NLMSG_DONE, _NLMSG_OVERRUN = 2, 3, 4
+_NLMSGHDR = struct.Struct("=IHHII")  # length with this header, type, flags, sequence number, port
+_DUMP_BUFFER = 1 << 16
+"""The kernel fills at most 32 KiB at a time (netlink_recvmsg of net/netlink/af_netlink.c)."""
+_DUMP_TRIES = 5
+_DUMP_SECONDS = 5.0
+_SUN_PATH = 108
+"""Bytes that the address of a Unix socket has room for (unix(7)); a path may be longer."""
 
 
 class _Machine(NamedTuple):
@@ -226,6 +239,123 @@ class Kernel:
             return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
         finally:
             os.close(place)
+
+    # ------------------------------------------------------------- sockets
+
+    def sock_diag(self, family: int, request: bytes) -> List[bytes]:
+        """Return what the kernel lists of the sockets in our network namespace: a payload for each.
+
+        sock_diag(7). *request* is what follows the first byte, the family, in the family's
+        request structure. Raise OSError: ENOENT or EPROTONOSUPPORT where this kernel cannot
+        list them, EBUSY when the list changed during every try, ETIMEDOUT.
+        """
+        size = _NLMSGHDR.size + 1 + len(request)
+        header = _NLMSGHDR.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST | _NLM_F_DUMP, 1, 0)
+        message = header + bytes((family,)) + request
+        for _ in range(_DUMP_TRIES):
+            payloads = self._dump(message)
+            if payloads is not None:
+                return payloads
+        raise OSError(errno.EBUSY, "the list changed while it was read, %d times" % _DUMP_TRIES)
+
+    def _dump(self, message: bytes) -> Optional[List[bytes]]:
+        """Return the payloads that answer one request; ``None`` where the kernel calls the list torn."""
+        import _socket  # what `socket` adds takes longer to load than a list to read
+
+        port = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
+        try:
+            port.settimeout(_DUMP_SECONDS)
+            port.sendto(message, (0, 0))
+            payloads: List[bytes] = []
+            whole, more = True, True
+            while more:
+                part = parse_dump(port.recv(_DUMP_BUFFER))
+                payloads += part.payloads
+                whole = whole and not part.torn
+                more = not part.last
+        except _socket.timeout as error:
+            raise OSError(errno.ETIMEDOUT, "the kernel gave no answer in %d s" % _DUMP_SECONDS) from error
+        finally:
+            port.close()
+        return payloads if whole else None
+
+    def probe_unix(self, path: str) -> str:
+        """Return whether a socket is bound to the file at *path*: ``bound`` or ``nobody``.
+
+        It asks by a connect(2) that can never succeed, so that no server learns of it, in
+        whichever network namespace it is. A seqpacket socket that has a peer already is told
+        EPROTOTYPE where a stream or datagram socket is bound. Where a seqpacket socket listens
+        it is told EISCONN or, with a full queue, EAGAIN: it makes no connection, but the
+        file's atime changes. What is left to find is a seqpacket socket that does not listen,
+        for which a datagram socket is the wrong type (unix_stream_connect and unix_find_bsd of
+        net/unix/af_unix.c). Connections whose listener is closed do not count: nobody can
+        connect any more.
+
+        Raise OSError with what keeps it from telling: EACCES without write permission, ENOENT
+        when the file is gone, ENOTSOCK when it is none.
+        """
+        import _socket
+
+        file = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISSOCK(os.fstat(file).st_mode):
+                raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+            address = path if len(os.fsencode(path)) < _SUN_PATH else "/proc/self/fd/%d" % file
+            taken, peer = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+            datagram = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+            try:
+                for one in (taken, datagram):
+                    one.settimeout(0)
+                    answer = one.connect_ex(address)
+                    if answer in (errno.EPROTOTYPE, errno.EISCONN, errno.EAGAIN):
+                        return "bound"
+                    if answer != errno.ECONNREFUSED:
+                        raise OSError(answer, os.strerror(answer))
+            finally:
+                for one in (taken, peer, datagram):
+                    one.close()
+        finally:
+            os.close(file)
+        return "nobody"
+
+
+class Dump(NamedTuple):
+    """What one message buffer of a netlink dump holds."""
+
+    payloads: List[bytes]
+    last: bool
+    torn: bool
+    """Whether the list changed meanwhile, so that something may be missing."""
+
+
+def parse_dump(data: bytes) -> Dump:
+    """Return the payloads of the messages in *data*, netlink(7).
+
+    Raise OSError with the error that the kernel reports there, EBADMSG where it makes no sense.
+    """
+    payloads: List[bytes] = []
+    torn = last = False
+    at, end = 0, len(data)
+    while not last and (at < end or not data):
+        if end - at < _NLMSGHDR.size:
+            raise OSError(errno.EBADMSG, "a netlink message is cut off")
+        size, kind, flags, _, _ = _NLMSGHDR.unpack_from(data, at)
+        if not _NLMSGHDR.size <= size <= end - at:
+            raise OSError(errno.EBADMSG, "a netlink message has no possible length")
+        payload = data[at + _NLMSGHDR.size : at + size]
+        torn = torn or bool(flags & _NLM_F_DUMP_INTR)
+        if kind == _SOCK_DIAG_BY_FAMILY:
+            payloads.append(payload)
+        elif kind == _NLMSG_OVERRUN:
+            torn = True
+        elif kind in (_NLMSG_ERROR, _NLMSG_DONE):
+            # Both begin with a negative error number; 0 and, of old, nothing say that all is well.
+            code = -int.from_bytes(payload[:4], sys.byteorder, signed=True)
+            if code > 0:
+                raise OSError(code, os.strerror(code))
+            last = True
+        at += (size + 3) & ~3
+    return Dump(payloads, last, torn)
 
 
 def _slots(buffer: bytearray, size: int) -> range:
