@@ -11,6 +11,13 @@ PYTEST_ARGS :=
 TOOLS := git:git ipcmk:util-linux unshare:util-linux lsof:lsof \
 	'/usr/lib/postgresql/*/bin/initdb:postgresql'
 
+# What the tests with real containers use (tests/containers.py). A group of its own: apt-get installs
+# all it is told or nothing, and not every Debian has each of these.
+CONTAINER_TOOLS := podman:podman '/usr/*bin/runc:runc' /usr/bin/conmon:conmon '/usr/lib*/podman/netavark:netavark' \
+	'/usr/lib*/podman/aardvark-dns:aardvark-dns' '/usr/*bin/iptables:iptables' mmdebstrap:mmdebstrap \
+	/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
+CONTAINER_CACHE = $${XDG_CACHE_HOME:-$$HOME/.cache}/ipcops-tests
+
 # Without a network pip gives up in seconds: `make audit` then goes on without it.
 PIP := PIP_RETRIES=$${PIP_RETRIES-1} PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(PYTHON) -m pip install --quiet
 
@@ -43,6 +50,7 @@ audit: ## Audit this machine, as root or not; sets up what it needs, status 0 wh
 
 test: ## Install what the tests need (as root on Debian its packages too), then run them all
 	@./do --need $(TOOLS) || echo 'ipcops: the tests that need them are skipped' >&2
+	@./do --need $(CONTAINER_TOOLS) || echo 'ipcops: the tests with containers are skipped' >&2
 	@$(MAKE) --silent $(DEV)
 	@status=0; \
 	$(PYTHON) -m pytest $(PYTEST_ARGS) || status=1; \
@@ -75,6 +83,7 @@ docs: $(DEV) ## Write the pages under docs/ that are made from the code
 clean: ## Remove everything the targets made
 	rm -rf $(VENV) $(VENV39) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find ipcops tests docs -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf "$(CONTAINER_CACHE)" 2>/dev/null || podman unshare rm -rf "$(CONTAINER_CACHE)"
 
 $(RUN): pyproject.toml $(if $(call usable,$(RUN)),,FORCE)
 	$(if $(call usable,$(RUN)),,./do --venv $(VENV))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ipcops.cli.common import Deadline, Debug, Format, Interval, Output, PolicyFile, carry_out
+from ipcops.cli.common import AllNamespaces, Deadline, Debug, Format, Interval, Output, PolicyFile, Probe, carry_out
 from ipcops.core.options import HELP
 
 
@@ -20,6 +20,8 @@ def audit(
     require_complete: Annotated[bool, typer.Option("--require-complete", help=HELP["require_complete"])] = False,
     policy: PolicyFile = None,
     deadline: Deadline = None,
+    all_namespaces: AllNamespaces = False,
+    probe: Probe = False,
     samples: Annotated[int | None, typer.Option("--samples", metavar="N", help=HELP["samples"])] = None,
     interval: Interval = 1.0,
     format: Format = "table",
@@ -37,6 +39,8 @@ def audit(
             "require_complete": require_complete,
             "policy": policy,
             "deadline": deadline,
+            "all_namespaces": all_namespaces,
+            "probe": probe,
             "samples": samples,
             "interval": interval,
             "format": format,

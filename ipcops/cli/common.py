@@ -32,6 +32,8 @@ PolicyFile = Annotated[str | None, typer.Option("--policy", metavar="FILE", help
 Deadline = Annotated[
     float | None, typer.Option("--deadline", metavar="SECONDS", parser=_seconds, help=HELP["deadline"])
 ]
+AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", help=HELP["all_namespaces"])]
+Probe = Annotated[bool, typer.Option("--probe", help=HELP["probe"])]
 Interval = Annotated[
     float, typer.Option("--interval", metavar="SECONDS", parser=_seconds, help=HELP["interval"])
 ]

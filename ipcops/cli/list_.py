@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ipcops.cli.common import Deadline, Debug, Format, Output, PolicyFile, carry_out
+from ipcops.cli.common import AllNamespaces, Deadline, Debug, Format, Output, PolicyFile, Probe, carry_out
 from ipcops.core.options import HELP
 
 
@@ -17,6 +17,8 @@ def list_objects(
     sort: Annotated[str | None, typer.Option("--sort", metavar="ORDER", help=HELP["sort"])] = None,
     policy: PolicyFile = None,
     deadline: Deadline = None,
+    all_namespaces: AllNamespaces = False,
+    probe: Probe = False,
     format: Format = "table",
     output: Output = None,
     debug: Debug = False,
@@ -31,6 +33,8 @@ def list_objects(
             "sort": sort,
             "policy": policy,
             "deadline": deadline,
+            "all_namespaces": all_namespaces,
+            "probe": probe,
             "format": format,
             "output": output,
             "debug": debug,

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from ipcops import __version__
-from ipcops.cli import audit, list_, render, rules, show
+from ipcops.cli import audit, explain, list_, render, rules, show
 from ipcops.core.deliver import guarded
 from ipcops.core.options import HELP
 
@@ -45,6 +45,7 @@ for name, function in (
     ("list", list_.list_objects),
     ("show", show.show),
     ("rules", rules.rules),
+    ("explain", explain.explain),
     ("render", render.render),
 ):
     app.command(name, help=HELP[name], short_help=HELP[name])(function)

@@ -45,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
     looking = _Parser(add_help=False)
     looking.add_argument("--policy", metavar="FILE", help=HELP["policy"])
     looking.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
+    looking.add_argument("--all-namespaces", action="store_true", help=HELP["all_namespaces"])
+    looking.add_argument("--probe", action="store_true", help=HELP["probe"])
 
     audit = commands.add_parser("audit", parents=[common, looking], help=HELP["audit"], description=HELP["audit"])
     audit.add_argument("--kind", dest="kinds", action="append", metavar="KIND", help=HELP["kind"])
@@ -66,6 +68,12 @@ def parser() -> argparse.ArgumentParser:
 
     rules = commands.add_parser("rules", parents=[common], help=HELP["rules"], description=HELP["rules"])
     rules.add_argument("rules", nargs="*", metavar="RULE", help=HELP["rules_named"])
+
+    explain = commands.add_parser("explain", parents=[common], help=HELP["explain"], description=HELP["explain"])
+    explain.add_argument("call", nargs="?", metavar="CALL", help=HELP["call"])
+    explain.add_argument("errno", nargs="?", metavar="ERRNO", help=HELP["errno"])
+    explain.add_argument("--policy", metavar="FILE", help=HELP["policy"])
+    explain.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
     return top
 
 

@@ -26,6 +26,8 @@ class Show(NamedTuple):
 def owner(one: Object) -> str:
     """Return who owns an object, in a word."""
     who = one["owner"]
+    if who["uid"] is None:
+        return "-"
     return str(who["user"] or "uid %d" % who["uid"])
 
 
@@ -51,13 +53,40 @@ _ID = Show("ID", lambda one: str(one["id"]), right=True)
 _KEY = Show("KEY", lambda one: one["key"], optional=1)
 _NAME = Show("NAME", lambda one: one["path"])
 _OWNER = Show("OWNER", owner)
-_MODE = Show("MODE", lambda one: one["mode"], optional=2)
+_MODE = Show("MODE", lambda one: one["mode"] or "-", optional=2)
 _SIZE = Show("SIZE", lambda one: size(one["size"]), right=True)
 _AGE = Show("LAST USE", _last_use, right=True)
 _VERDICT = Show("VERDICT", lambda one: one["verdict"])
 _PROTECTED = Show("PROTECTED", _protection, optional=3)
 _HOLDERS = Show("HOLDERS", holders, optional=4)
+_STATE = Show("STATE", lambda one: one["state"])
 _WHY = Show("WHY", lambda one: "; ".join(one["reasons"]))
+
+
+def _ends(one: Object) -> str:
+    """Return how many processes have the reading and the writing end of a pipe or FIFO open."""
+    ends = [[end for end in one["holders"] if access in end["access"]] for access in ("read", "write")]
+    return "%d/%d" % (len(ends[0]), len(ends[1]))
+
+
+_ENDS = Show("READERS/WRITERS", _ends, right=True)
+
+
+def _or_dash(heading: str, name: str, optional: int = 0) -> Show:
+    return Show(heading, lambda one: str(one[name]) if one[name] is not None else "-", optional=optional)
+
+
+def _fill(one: Object) -> str:
+    return "-" if one["fill"] is None else "%d/%d" % (one["fill"], one["capacity"])
+
+
+def _queue(one: Object) -> str:
+    """Return how many connections a listener has waiting, of how many it takes."""
+    return "%d/%d" % (one["rqueue"], one["wqueue"]) if one["state"] == "listen" else "-"
+
+
+def _range(one: Object) -> str:
+    return "%d-%s" % (one["start"], "EOF" if one["end"] is None else one["end"])
 
 
 def _count(heading: str, name: str) -> Show:
@@ -77,6 +106,20 @@ COLUMNS: Dict[str, Tuple[Show, ...]] = {
         _NAME, _OWNER, _MODE, _count("MESSAGES", "curmsgs"), _count("OF", "maxmsg"),
         _AGE, _VERDICT, _PROTECTED, _HOLDERS, _WHY,
     ),
+    "fifo": (_NAME, _OWNER, _MODE, _ENDS, _AGE, _VERDICT, _HOLDERS, _WHY),
+    "pipe": (_ID, _OWNER, Show("BYTES", _fill, right=True), _ENDS, _VERDICT, _HOLDERS, _WHY),
+    "unix": (
+        _or_dash("NAME", "path"), _or_dash("ID", "id", 5), _OWNER, _MODE, _or_dash("TYPE", "type"), _STATE,
+        Show("QUEUE", _queue, right=True), _VERDICT, _HOLDERS, _WHY,
+    ),
+    "inet": (
+        _NAME, _or_dash("ID", "id", 5), _OWNER, _STATE, Show("QUEUE", _queue, right=True), _VERDICT, _HOLDERS, _WHY,
+    ),
+    "lock": (
+        _ID, _or_dash("NAME", "path"), _OWNER, _or_dash("TYPE", "type"), _or_dash("ACCESS", "access"),
+        Show("RANGE", _range), Show("WAITING", lambda one: str(len(one["waiters"])), right=True),
+        _VERDICT, _HOLDERS, _WHY,
+    ),
 }  # fmt: skip
 
 KIND_NAMES: Dict[str, Tuple[str, str]] = {
@@ -86,6 +129,11 @@ KIND_NAMES: Dict[str, Tuple[str, str]] = {
     "posix-shm": ("POSIX shared memory file", "POSIX shared memory files"),
     "posix-sem": ("named semaphore", "named semaphores"),
     "posix-mq": ("POSIX queue", "POSIX queues"),
+    "fifo": ("FIFO", "FIFOs"),
+    "pipe": ("pipe", "pipes"),
+    "unix": ("Unix socket", "Unix sockets"),
+    "inet": ("listening network socket", "listening network sockets"),
+    "lock": ("file lock", "file locks"),
 }
 
 

@@ -21,7 +21,8 @@ def text_of(request: Request, report: Report, width: int = 80) -> Iterator[str]:
     """Yield a report in the format that was asked for, in pieces."""
     if request.get("format") == "json":
         return json_text(report)
-    from .text import LAYOUTS, plain  # JSON needs none of it
+    from .layout import plain  # JSON needs none of it
+    from .text import LAYOUTS
 
     return plain(LAYOUTS[request["command"]](report), width)
 
@@ -68,7 +69,7 @@ def guarded(work: Any, *, debug: bool, name: str) -> int:
 
 def _say(name: str, message: str) -> None:
     """Write one line to standard error; names of objects may hold anything, so they are escaped."""
-    from .text import printable
+    from .layout import printable
 
     with contextlib.suppress(OSError, AttributeError):  # a closed standard error must not hide the exit status
         sys.stderr.write("%s: %s\n" % (name, printable(message)))

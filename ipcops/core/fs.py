@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from typing import Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Container, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from .errors import UndeterminedError, WriteError
 
@@ -18,6 +18,7 @@ CHUNK = 1 << 16
 RECORD = 1 << 13
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _DIRECTORY = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
+_THROUGH = os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class FileInfo(NamedTuple):
@@ -66,6 +67,17 @@ def _info(result: os.stat_result) -> FileInfo:
     )
 
 
+def _type(entry: os.DirEntry[str]) -> str:
+    try:
+        if entry.is_file(follow_symlinks=False):
+            return "file"
+        if entry.is_dir(follow_symlinks=False):
+            return "directory"
+        return "link" if entry.is_symlink() else "other"
+    except OSError:
+        return "other"  # of no known type, and whoever asks for it is told why
+
+
 class Directory:
     """An open directory. Every method raises OSError as the kernel does."""
 
@@ -82,6 +94,28 @@ class Directory:
     def directory(self, name: str) -> Directory:
         """Open a directory in this one."""
         return Directory(os.open(name, _DIRECTORY, dir_fd=self.fd))
+
+    def descend(self, names: Sequence[str]) -> Directory:
+        """Open a directory below this one, at least one name down, that leaves no trace of being listed.
+
+        No name on the way may be a link: ENOTDIR. Only the owner and root can leave atime as it was (open(2):
+        O_NOATIME); what cleans old files away goes by it (tmpfiles.d(5)).
+        """
+        held = self.fd
+        try:
+            for name in names[:-1]:
+                fd = os.open(name, _THROUGH, dir_fd=held)
+                if held != self.fd:
+                    os.close(held)
+                held = fd
+            try:
+                fd = os.open(names[-1], _DIRECTORY | os.O_NOFOLLOW | os.O_NOATIME, dir_fd=held)
+            except PermissionError:
+                fd = os.open(names[-1], _DIRECTORY | os.O_NOFOLLOW, dir_fd=held)
+        finally:
+            if held != self.fd:
+                os.close(held)
+        return Directory(fd)
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -123,6 +157,17 @@ class Directory:
         finally:
             os.close(fd)
 
+    def read_at(self, name: str, offset: int, size: int) -> bytes:
+        """Return at most *size* bytes of a file from *offset* on; for /proc/PID/mem, where offsets are addresses.
+
+        Less where the memory behind it ends: then what is there up to the end of that page.
+        """
+        fd = os.open(name, _READ, dir_fd=self.fd)
+        try:
+            return os.pread(fd, size, offset)
+        finally:
+            os.close(fd)
+
     def link(self, name: str) -> str:
         """Return where a symbolic link points."""
         return os.readlink(name, dir_fd=self.fd)
@@ -136,6 +181,18 @@ class Directory:
             return os.listdir(fd)
         finally:
             os.close(fd)
+
+    def entries(self, untouched: Container[str] = ()) -> Iterator[Tuple[str, str]]:
+        """Yield name and type of what is in this directory: ``file``, ``directory``, ``link`` or ``other``.
+
+        The types are those that the directory itself tells, so no file is asked about. Where it tells
+        none (readdir(3): DT_UNKNOWN) lstat(2) does. *untouched* are names to leave out and alone.
+        """
+        with os.scandir(self.fd) as found:
+            for entry in found:
+                name = entry.name
+                if name not in untouched:
+                    yield name, _type(entry)
 
     def info(self, name: str, *, follow: bool = False) -> FileInfo:
         """Return what stat(2) says of a name; a link is followed only with *follow*."""
@@ -172,10 +229,16 @@ class Roots(NamedTuple):
     shm_path: str = "/dev/shm"
     foreign: bool = False
     """Whether this /proc shows another PID namespace than the one we, and the kernel's answers to us, are in."""
+    files_path: str = "/"
+    """Where the paths of files begin."""
 
     def shm(self) -> Directory:
         """Open the directory of POSIX shared memory."""
         return Directory.open(self.shm_path)
+
+    def files(self) -> Directory:
+        """Open the directory that the paths of files begin at."""
+        return Directory.open(self.files_path)
 
 
 def host_roots() -> Roots:

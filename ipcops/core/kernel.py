@@ -52,16 +52,18 @@ class _Machine(NamedTuple):
     msgctl: int
     mq_getsetattr: int
     kcmp: int
+    setns: int
     sem_size: int
     sem_ctime: int
     sem_nsems: int
 
 
 _MACHINES = {
-    "x86_64": _Machine(66, 71, 245, 312, sem_size=104, sem_ctime=64, sem_nsems=80),
-    "aarch64": _Machine(191, 187, 185, 272, sem_size=88, sem_ctime=56, sem_nsems=64),
+    "x86_64": _Machine(66, 71, 245, 312, 308, sem_size=104, sem_ctime=64, sem_nsems=80),
+    "aarch64": _Machine(191, 187, 185, 272, 268, sem_size=88, sem_ctime=56, sem_nsems=64),
 }
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on every machine
+_PIDFD_OPEN, _PIDFD_GETFD = 434, 438
 
 # struct ipc64_perm and struct msqid64_ds, 64-bit little endian (include/uapi/asm-generic)
 _PERM = {"key": 0, "uid": 4, "gid": 8, "cuid": 12, "cgid": 16, "mode": 20}
@@ -112,6 +114,20 @@ class Kernel:
             return self._checked(self.machine.kcmp, one, other, _KCMP_FILES) == 0
         except OSError:
             return None
+
+    def enter(self, namespace: int) -> None:
+        """Move the calling thread into the namespace behind a descriptor (setns(2)). Raise OSError."""
+        if self.machine is None:
+            raise OSError(errno.ENOSYS, "the system call numbers of this machine are not known")
+        self._checked(self.machine.setns, namespace, 0)
+
+    def process_descriptor(self, pid: int) -> int:
+        """Return a descriptor that means this very process (pidfd_open(2)). Raise OSError."""
+        return self._checked(_PIDFD_OPEN, pid, 0)
+
+    def descriptor_of(self, process: int, number: int) -> int:
+        """Return a copy of a descriptor of another process (pidfd_getfd(2)). Raise OSError."""
+        return self._checked(_PIDFD_GETFD, process, number, 0)
 
     # ------------------------------------------------------------- semaphores
 

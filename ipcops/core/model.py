@@ -11,7 +11,10 @@ from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Se
 
 SYSV_KINDS = ("shm", "sem", "msg")
 POSIX_KINDS = ("posix-shm", "posix-sem", "posix-mq")
-KINDS = SYSV_KINDS + POSIX_KINDS
+REMOVABLE_KINDS = SYSV_KINDS + POSIX_KINDS
+"""The kinds that cleaning can ever take; all others are only reported."""
+CHANNEL_KINDS = ("fifo", "pipe", "unix", "inet")
+KINDS = (*REMOVABLE_KINDS, *CHANNEL_KINDS, "lock")
 
 SEVERITIES = ("critical", "high", "medium", "low", "info")
 """Worst first."""
@@ -42,12 +45,25 @@ class Table:
     System V columns: ``id key mode uid gid cuid cgid`` and the kind's own; POSIX columns:
     ``path dev ino mode uid gid size blocks nlink atime mtime ctime`` and the kind's own.
     A column the kernel did not give (14-column tables have no ``rss``) is absent.
+
+    ``fifo``: ``path dev ino mode uid gid nlink atime mtime ctime open_path sticky``.
+    ``pipe``: ``id uid gid capacity fill`` (id: its inode; bytes; ``None`` where not seen).
+    ``unix``: ``id path dev ino mode uid gid type state rqueue wqueue open_path mtime ctime inexact``
+    (id: the socket's inode, ``None`` for a file that no socket is bound to; path: the file's or
+    ``@name``; dev and ino: the file's).
+    ``inet``: ``id path protocol address port uid state rqueue wqueue`` (path: ``tcp:0.0.0.0:80``).
+    Where asked for, both have ``connections``, and ``unix`` the ``network`` namespace of each.
+    ``lock``: ``id path dev ino uid type access start end pid`` (id: device and inode as in /proc/locks).
+
+    ``namespace`` is the inode of the namespace that the objects belong to, 0 for none: IPC for
+    System V and POSIX kinds, mount for ``fifo``, network for ``unix`` and ``inet``.
     """
 
-    __slots__ = ("columns", "count", "kind")
+    __slots__ = ("columns", "count", "kind", "namespace")
 
-    def __init__(self, kind: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    def __init__(self, kind: str, columns: Mapping[str, Sequence[Any]], namespace: int = 0) -> None:
         self.kind = kind
+        self.namespace = namespace
         self.columns = dict(columns)
         self.count = len(next(iter(self.columns.values()))) if self.columns else 0
 
@@ -98,6 +114,10 @@ class Evidence:
     QUEUE = "queue"  # depth and attributes of a POSIX queue
     UNLINKED = "unlinked"  # how large a file without a name is
     MOUNT = "mount"
+    SOCKETS = "sockets"  # which sockets a network namespace has
+    PIPES = "pipes"  # size, fill and creator of a pipe
+    NAMESPACES = "namespaces"  # in which namespaces a process is
+    SETTINGS = "settings"  # how a service of the host is configured
 
 
 class Process(NamedTuple):
@@ -114,6 +134,12 @@ class Process(NamedTuple):
     unit: Optional[str] = None
     inner_pids: Tuple[int, ...] = ()
     """Its numbers in the PID namespaces below ours."""
+    ipc: int = 0
+    """Inode of its IPC namespace; this and the next two are 0 where not seen."""
+    mnt: int = 0
+    net: int = 0
+    container: Optional[str] = None
+    """The container it runs in, as ``podman 1f2e3d4c5b6a``, as far as was asked for."""
 
     @property
     def lives(self) -> bool:
@@ -127,6 +153,113 @@ class Waiter(NamedTuple):
     process: Process
     tid: int
     call: str
+
+
+class End(NamedTuple):
+    """A descriptor that a process has on a pipe or FIFO."""
+
+    process: Process
+    fd: int
+    reads: bool
+    writes: bool
+
+
+class Connection(NamedTuple):
+    """A socket's end of a connection, and the other.
+
+    ``id`` and ``peer`` are the inodes of both; without one ``note`` or ``peer_note`` says why.
+    ``local`` and ``remote`` are names or addresses; a Unix socket may have none.
+    """
+
+    id: Optional[int]
+    peer: Optional[int]
+    local: Optional[str]
+    remote: Optional[str]
+    state: str
+    note: Optional[str] = None
+    peer_note: Optional[str] = None
+
+
+class Network(NamedTuple):
+    """What a network namespace counts and allows; ``None`` where it could not be read.
+
+    The counters are TcpExt's of /proc/net/netstat, since the namespace began.
+    """
+
+    namespace: int
+    listen_overflows: Optional[int] = None
+    listen_drops: Optional[int] = None
+    somaxconn: Optional[int] = None
+
+
+class Place(NamedTuple):
+    """The namespaces that one snapshot looked into, and what runs there."""
+
+    ipc: int
+    mnt: int = 0
+    net: int = 0
+    name: str = "this host"
+    pid: Optional[int] = None
+    """A process to enter the namespaces by; ``None`` for our own, and where only a mount keeps them."""
+    other: bool = False
+    """Whether these are not our own."""
+
+
+class RemoveIpc(NamedTuple):
+    """What systemd-logind does to the IPC of a user who logs out (logind.conf(5))."""
+
+    on: bool
+    origin: str
+    """The file and line that says so, or that it is the default."""
+    system_uid_max: int
+    lingering: FrozenSet[str]
+    """Users whose service manager stays: they never log out for good."""
+
+
+class Facts(NamedTuple):
+    """What of the host the rules about it ask; ``None`` where there is no such thing here."""
+
+    remove_ipc: Optional[RemoveIpc] = None
+    ptrace_scope: Optional[int] = None
+    ipcmni_extended: bool = False
+    declared_fifos: FrozenSet[str] = frozenset()
+    """Paths of FIFOs that systemd units or tmpfiles make."""
+
+
+class Quota(NamedTuple):
+    """How much of its own limits a process uses; ``None`` where that could not be read."""
+
+    pid: int
+    command: str
+    uid: int
+    """Its real uid, which its queues and pipes are charged to."""
+    descriptors: Optional[int]
+    """How many are open below the limit of their number."""
+    nofile: Optional[Tuple[int, int]]
+    """RLIMIT_NOFILE, soft and hard; -1 is no limit."""
+    msgqueue: Optional[Tuple[int, int]]
+    """RLIMIT_MSGQUEUE in bytes, likewise."""
+
+
+class Caller(NamedTuple):
+    """Who runs ipcops: what its own calls may do here, and what it shares with the processes of its user."""
+
+    pid: int
+    uid: int
+    """Its real uid; what it makes is charged to that."""
+    euid: int
+    gids: FrozenSet[int]
+    capabilities: int
+    """The effective ones, a bit each (capabilities(7))."""
+    initial_user_namespace: bool
+    owns_ipc: bool
+    """Whether its user namespace is the one that its IPC namespace was made in."""
+    limits: Mapping[str, Tuple[int, int]]
+    """Name of a resource limit, as ``nofile``, to its soft and hard value; -1 is no limit."""
+    values: Mapping[str, Any] = NOTHING
+    """Settings and counters of the host that belong to no kind; absent where there is no such thing."""
+    quotas: Tuple[Quota, ...] = ()
+    gaps: Tuple[Gap, ...] = ()
 
 
 class Unlinked(NamedTuple):
@@ -197,6 +330,12 @@ class Processes(NamedTuple):
     """uid to its living processes."""
     groups: Mapping[int, Tuple[Process, ...]] = NOTHING
     """gid to the living processes that are in it."""
+    ends: Mapping[Tuple[str, Any], Tuple[End, ...]] = NOTHING
+    """("pipe", inode) or ("fifo", (device, inode)) to the descriptors on it."""
+    sockets: Mapping[int, Tuple[Process, ...]] = NOTHING
+    """Inode of a socket to the processes that have it open."""
+    signals: Mapping[int, Tuple[int, int]] = NOTHING
+    """Real uid to its queued signals and the least RLIMIT_SIGPENDING of its processes (SigQ, proc(5))."""
 
 
 class Snapshot(NamedTuple):
@@ -222,6 +361,12 @@ class Snapshot(NamedTuple):
     gaps: Tuple[Gap, ...]
     strangers: Tuple[str, ...] = ()
     """Users and @groups that the policy names and this host does not have."""
+    place: Place = Place(0)
+    network: Optional[Network] = None
+    facts: Optional[Facts] = None
+    """Only in the snapshot of our own namespaces: the host is judged once."""
+    covered: FrozenSet[int] = frozenset()
+    """The IPC namespaces that were looked into."""
 
     def gaps_of(self, evidence: str, kind: Optional[str] = None) -> List[Gap]:
         """Return what is missing of one piece of evidence, for one kind."""

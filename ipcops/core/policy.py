@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Map
 from .errors import InputError, unknown_word
 from .known.idioms import IDIOMS
 from .known.protections import SHIPPED
-from .model import KINDS, Protection
+from .model import KINDS, REMOVABLE_KINDS, Protection
 
 DEFAULT_PATH = "/etc/ipcops/ipcops.conf"
 
@@ -69,6 +69,15 @@ def parse_words(text: str) -> Tuple[str, ...]:
     return tuple(word for word in re.split(r"[\s,]+", text.strip()) if word)
 
 
+def parse_directories(text: str) -> Tuple[str, ...]:
+    """Return the paths of a list, as parse_words does. Raise ValueError at one that is not absolute."""
+    paths = parse_words(text)
+    for path in paths:
+        if not path.startswith("/") or "\0" in path:
+            raise ValueError("names '%s', which is no absolute path; write it from / on, such as /run" % path)
+    return paths
+
+
 def parse_key_range(text: str) -> Tuple[int, int]:
     """Return the first and last key of ``0x1234`` or ``0x4d2-0xcee``. Raise ValueError."""
     first, dash, last = text.strip().partition("-")
@@ -119,6 +128,9 @@ def _bound(parse: Callable[[str], Any], value: Optional[float], none: str) -> st
     return "%g" % value
 
 
+EXEMPT_KINDS = (*KINDS, "container")
+"""What ``exempt`` can name besides a rule: objects, and containers as a whole."""
+
 _YEAR = 366 * 86400.0
 
 SETTINGS: Tuple[Setting, ...] = (
@@ -127,6 +139,12 @@ SETTINGS: Tuple[Setting, ...] = (
         "How long looking may take. What was not reached by then is reported as not seen, and whatever"
         " depends on it is unknown.",
         parse_duration, 0.01, 3600,
+    ),
+    Setting(
+        "scan", "fifo_dirs", "/tmp /run /var/tmp /var/spool", "directories",
+        "Where to look for FIFOs and socket files: in these directories and up to three levels below, but not"
+        " in what is mounted there, for 20,000 entries or 50 ms in all.",
+        parse_directories,
     ),
     Setting(
         "scan", "unreadable_ok", "", "users or systemd units",
@@ -148,7 +166,8 @@ SETTINGS: Tuple[Setting, ...] = (
     ),
     Setting(
         "audit", "idle_age", "7d", "duration",
-        "An idle object must be unused for this long before its size makes it a finding.",
+        "An idle object must be unused for this long before its size makes it a finding, or a FIFO before it"
+        " is one by itself.",
         parse_duration, 0, _YEAR,
     ),
     Setting(
@@ -189,14 +208,15 @@ SETTINGS: Tuple[Setting, ...] = (
     Setting(
         "audit", "exempt", "", "RULE or RULE:KIND:OBJECT",
         "Findings that are accepted here: a whole rule (MSG-007), or a rule for one object by id, key or"
-        " path, globs allowed (SHM-001:shm:0x0052e2c1, PSHM-001:posix-shm:/cache-*).",
+        " path, globs allowed (SHM-001:shm:0x0052e2c1, PSHM-001:posix-shm:/cache-*), or for one container by"
+        " its id (HOST-003:container:1f2e3d*).",
         parse_words,
     ),
 )  # fmt: skip
 
 PROTECT_KEYS: Dict[str, str] = {
     "owner": "users (names, globs of names, or uids) or @groups that own the object",
-    "kind": "kinds: " + " ".join(KINDS),
+    "kind": "kinds: " + " ".join(REMOVABLE_KINDS),
     "name": "globs of POSIX names, such as /cache-*",
     "key": "System V keys or ranges, such as 0x1234 or 0x4d2-0xcee",
     "unit": "systemd units: the object has a holder in one of them, or its owner runs one",
@@ -232,7 +252,7 @@ class Candidate(NamedTuple):
     """What of an object a ``[protect]`` section can ask for."""
 
     kind: str
-    uid: int
+    uid: Optional[int]
     user: Optional[str]
     key: Optional[int] = None
     path: Optional[str] = None
@@ -241,7 +261,7 @@ class Candidate(NamedTuple):
 
 def _owned(owner: str, candidate: Candidate, members: Mapping[str, FrozenSet[str]]) -> bool:
     user = candidate.user
-    if owner == str(candidate.uid):
+    if candidate.uid is not None and owner == str(candidate.uid):
         return True
     if user is None:
         return False
@@ -446,8 +466,8 @@ def _protect_section(where: _Place, name: str, items: Dict[str, str]) -> Protect
     _check_empty(items, where)
     kinds = parse_words(items.get("kind", ""))
     for kind in kinds:
-        if kind not in KINDS:
-            raise where.unknown("kind", kind, KINDS, "kind")
+        if kind not in REMOVABLE_KINDS:
+            raise where.unknown("kind", kind, REMOVABLE_KINDS, "kind")
     try:
         keys = tuple(parse_key_range(word) for word in parse_words(items.get("key", "")))
     except ValueError as error:
@@ -476,8 +496,8 @@ def _check_exempt(entries: Iterable[str], where: _Place, rules: List[str]) -> No
         if rules and rule not in rules:
             raise where.unknown("rule", rule, rules, "exempt")
         kind, _, pattern = rest.partition(":")
-        if rest and kind not in KINDS:
-            raise where.unknown("kind", kind, KINDS, "exempt")
+        if rest and kind not in EXEMPT_KINDS:
+            raise where.unknown("kind", kind, EXEMPT_KINDS, "exempt")
         if rest and not pattern:
             raise where.wrong("exempt", "'%s' names no object; write RULE:KIND:OBJECT" % entry)
 

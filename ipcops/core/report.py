@@ -6,10 +6,12 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Seque
 
 from .model import (
     KINDS,
+    REMOVABLE_KINDS,
     SEVERITIES,
     SHM_DEST,
     SHM_LOCKED,
     SYSV_KINDS,
+    End,
     FindingGroup,
     Gap,
     Process,
@@ -30,6 +32,8 @@ SKIPPED_SINGLY = 5
 
 AUDIT_SCHEMA = "ipcops.audit/1"
 OBJECTS_SCHEMA = "ipcops.objects/1"
+HOST = "host"
+"""What rules about the host have in the place of a kind."""
 
 
 def key_text(key: int) -> str:
@@ -38,7 +42,7 @@ def key_text(key: int) -> str:
 
 
 def mode_text(mode: int) -> str:
-    """Return the permission bits of a POSIX file's mode."""
+    """Return the permission bits of a file's mode."""
     return "%04o" % mode
 
 
@@ -48,6 +52,8 @@ def sysv_mode_text(mode: int) -> str:
 
 
 _SIZES = ("size", "rss", "swap")
+SOCKET_KINDS = ("unix", "inet")
+END_KINDS = ("fifo", "pipe")
 
 
 def _form(table: Table, name: str) -> Optional[Callable[[Any], str]]:
@@ -59,9 +65,11 @@ def _form(table: Table, name: str) -> Optional[Callable[[Any], str]]:
     return None
 
 
-def head(snapshot: Snapshot) -> Dict[str, Any]:
-    """Return the ``host`` and ``scan`` parts of a report."""
-    unreadable = {gap.pid for gap in snapshot.gaps if gap.pid is not None}
+def head(snapshot: Snapshot, others: Sequence[Snapshot] = (), notes: Sequence[str] = ()) -> Dict[str, Any]:
+    """Return the ``host``, ``scan`` and ``notes`` parts of a report; *others* are of other namespaces."""
+    places = [snapshot, *others]
+    gaps = list(dict.fromkeys(gap for one in places for gap in one.gaps))
+    unreadable = {gap.pid for gap in gaps if gap.pid is not None}
     return {
         "host": {
             "hostname": snapshot.host.hostname,
@@ -73,17 +81,34 @@ def head(snapshot: Snapshot) -> Dict[str, Any]:
             "started_at": int(snapshot.now),
             "seconds": round(snapshot.seconds, 3),
             "privileged": snapshot.privileged,
-            "complete": not snapshot.gaps,
+            "complete": not gaps,
             "processes": len(snapshot.processes.by_pid),
             "unreadable_processes": len(unreadable),
-            "namespaces": [snapshot.namespace],
+            "namespaces": list(dict.fromkeys(one.namespace for one in places)),
+            "places": [_place(one) for one in places],
             "kinds": list(snapshot.kinds),
-            "skipped": skipped(snapshot.gaps),
+            "skipped": skipped(gaps),
         },
         "notes": [
-            "the policy names '%s', which this host does not have; it matches nothing" % name
-            for name in snapshot.strangers
+            *(
+                "the policy names '%s', which this host does not have; it matches nothing" % name
+                for name in snapshot.strangers
+            ),
+            *notes,
         ],
+    }
+
+
+def _place(snapshot: Snapshot) -> Dict[str, Any]:
+    """Return which namespaces were looked into, and what runs there."""
+    place = snapshot.place
+    return {
+        "name": place.name,
+        "pid": place.pid,
+        "namespace": snapshot.namespace,
+        "mount": place.mnt or None,
+        "network": place.net or None,
+        "objects": {kind: len(table) for kind, table in snapshot.tables.items()},
     }
 
 
@@ -107,30 +132,68 @@ def skipped(gaps: Iterable[Gap]) -> List[Dict[str, Any]]:
 # ---------------------------------------------------------------- audit
 
 
-def audit_report(case: Case, groups: Iterable[FindingGroup], *, narrowed: bool = False) -> Report:
+Judged = Tuple[Case, Sequence[FindingGroup]]
+"""The findings in one place."""
+
+
+def audit_report(
+    case: Case,
+    groups: Sequence[FindingGroup],
+    *,
+    others: Sequence[Judged] = (),
+    narrowed: bool = False,
+    notes: Sequence[str] = (),
+) -> Report:
     """Return the report of an audit: limits, usage, and the findings, worst first.
 
-    *narrowed* says that not all rules, kinds and severities were asked for.
+    *others* are other namespaces; *narrowed* says that not all rules, kinds and severities were asked for.
     """
     snapshot = case.snapshot
-    ordered = sorted(groups, key=_rank)
+    elsewhere = [one.snapshot for one, _ in others]
+    every = [(where, group) for where, some in [(case, groups), *others] for group in some]
+    ordered = sorted(every, key=lambda one: _rank(one[1]))
     summary = dict.fromkeys(SEVERITIES, 0)
-    for group in ordered:
+    for _, group in ordered:
         summary[group.severity] += len(group.rows)
     return {
         "schema": AUDIT_SCHEMA,
-        **head(snapshot),
+        **head(snapshot, elsewhere, notes),
         "policy": case.policy.source,
         "narrowed": narrowed,
         "limits": dict(snapshot.limits),
-        "usage": usage(snapshot),
-        "findings": Chain(_finding(case, group) for group in ordered),
+        "usage": _sum(list(map(usage, [snapshot, *elsewhere]))),
+        "findings": Chain(_finding(where, group) for where, group in ordered),
         "summary": summary,
     }
 
 
 def _rank(group: FindingGroup) -> Tuple[int, int, str]:
     return SEVERITIES.index(group.severity), TOPICS.index(BY_ID[group.rule].topic), group.rule
+
+
+_COUNTED: Dict[str, Dict[str, str]] = {
+    "shm": {"bytes": "size", "rss": "rss", "swap": "swap"},
+    "sem": {"semaphores": "nsems"},
+    "msg": {"messages": "qnum", "bytes": "cbytes"},
+    "posix-shm": {"bytes": "blocks"},
+    "posix-sem": {"bytes": "blocks"},
+    "posix-mq": {"messages": "curmsgs"},
+}
+"""What is counted of each kind, and the column that is summed for it."""
+
+
+def _sum(usages: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
+    """Return the use of several places together; what only one could tell is that one's."""
+    total = usages[0]
+    for more in usages[1:]:
+        for kind, counts in more.items():
+            mine = total.get(kind)
+            if not mine or kind == "dev_shm":
+                total[kind] = mine or counts
+            elif counts:
+                for name, count in counts.items():
+                    mine[name] = count if mine.get(name) is None else mine[name] + (count or 0)
+    return total
 
 
 def usage(snapshot: Snapshot) -> Dict[str, Any]:
@@ -143,20 +206,16 @@ def usage(snapshot: Snapshot) -> Dict[str, Any]:
             result[kind] = None
             continue
         counts: Dict[str, Any] = {"objects": len(table)}
+        for name, column in _COUNTED.get(kind, {}).items():
+            counts[name] = sum(count or 0 for count in table[column]) if column in table else None
         if kind == "shm":
             counts["pages"] = sum(-(-length // page) for length in table["size"])
-            counts["bytes"] = sum(table["size"])
-            for name in ("rss", "swap"):
-                counts[name] = sum(table[name]) if name in table else None
-        elif kind == "sem":
-            counts["semaphores"] = sum(table["nsems"])
-        elif kind == "msg":
-            counts["messages"] = sum(table["qnum"])
-            counts["bytes"] = sum(table["cbytes"])
-        elif kind == "posix-mq":
-            counts["messages"] = sum(count or 0 for count in table["curmsgs"])
-        else:
-            counts["bytes"] = sum(table["blocks"])
+        elif kind == "pipe":
+            counts["pages"] = sum(count or 0 for count in table["capacity"]) // page
+        elif kind == "unix":
+            counts["listening"] = sum(state == "listen" for state in table["state"])
+        elif kind == "lock":
+            counts["waiting"] = sum(map(len, table["waiters"]))
         result[kind] = counts
     mount = snapshot.shm_mount
     if mount is not None:
@@ -187,20 +246,31 @@ def _finding(case: Case, group: FindingGroup) -> Records:
     for name, value in group.evidence.items():
         evidence[name] = Column(value) if isinstance(value, tuple) else value
     words = _Words(case, table, rows, group.fields)
+    place, remedy = case.snapshot.place, group.remedy
+    if place.pid is not None:
+        remedy += " (there: nsenter --target %d --ipc --mount --net --pid)" % place.pid
     template = {
         "rule": group.rule,
         "title": group.title,
         "severity": group.severity,
         "confidence": group.confidence,
-        "kind": group.kind,
+        "kind": None if group.kind == HOST else group.kind,
         **identity,
-        "namespace": case.snapshot.namespace,
+        "namespace": _namespace(case.snapshot, table),
+        "place": place.name if place.other else None,
         "owner": owner,
         "evidence": evidence,
         "reason": _sentence(group.reason, words, table),
-        "remedy": _sentence(group.remedy, words, table),
+        "remedy": _sentence(remedy, words, table),
     }
     return Records(template, len(rows))
+
+
+def _namespace(snapshot: Snapshot, table: Optional[Table]) -> Optional[int]:
+    """Return the inode of the namespace of a table's objects; ``None`` for what has none, such as a pipe."""
+    if table is None or table.kind in REMOVABLE_KINDS:
+        return snapshot.namespace
+    return table.namespace or None
 
 
 def _sentence(template: str, words: _Words, table: Optional[Table]) -> Any:
@@ -235,7 +305,11 @@ class _Words(Dict[str, Sequence[str]]):
 def _json_column(table: Table, name: str, rows: Sequence[int]) -> Sequence[Any]:
     values = table.pick(name, rows)
     form = _form(table, name)
-    return formatted(values, form) if form else values
+    if form is None:
+        return values
+    if None in values:  # what has no file has no mode
+        return [None if value is None else form(value) for value in values]
+    return formatted(values, form)
 
 
 def _owner(snapshot: Snapshot, table: Table, rows: Sequence[int]) -> Column:
@@ -254,22 +328,34 @@ _OWN_FIELDS = {
     "posix-shm": "size blocks dev ino nlink atime mtime ctime".split(),
     "posix-sem": "size blocks dev ino nlink atime mtime ctime".split(),
     "posix-mq": "maxmsg msgsize curmsgs notify_pid dev ino atime mtime ctime".split(),
+    "fifo": "dev ino nlink atime mtime ctime".split(),
+    "pipe": "capacity fill".split(),
+    "unix": "type state rqueue wqueue dev ino mtime ctime".split(),
+    "inet": "protocol address port state rqueue wqueue".split(),
+    "lock": "type access start end pid dev ino".split(),
 }
 
 
 def objects_report(
-    case: Case, chosen: Mapping[str, Sequence[int]], *, order: Optional[str] = None, details: bool = False
+    case: Case,
+    chosen: Mapping[str, Sequence[int]],
+    *,
+    others: Sequence[Tuple[Case, Mapping[str, Sequence[int]]]] = (),
+    order: Optional[str] = None,
+    details: bool = False,
 ) -> Report:
     """Return the objects in the rows *chosen* of each kind; *details* adds each semaphore."""
     parts = []
-    for kind, rows in chosen.items():
-        table = case.table(kind)
-        if table is not None and len(rows):
-            parts.append(_objects(case, table, rows, details=details))
+    for where, rows_of in [(case, chosen), *others]:
+        for kind, rows in rows_of.items():
+            table = where.table(kind)
+            if table is not None and len(rows):
+                parts.append(_objects(where, table, rows, details=details))
     objects: Any = Chain(parts)
     if order:
         objects = sorted(objects, key=lambda one: _sort_key(one, order))
-    return {"schema": OBJECTS_SCHEMA, **head(case.snapshot), "objects": objects}
+    elsewhere = [where.snapshot for where, _ in others]
+    return {"schema": OBJECTS_SCHEMA, **head(case.snapshot, elsewhere), "objects": objects}
 
 
 def _sort_key(one: Mapping[str, Any], order: str) -> Tuple[Any, ...]:
@@ -279,7 +365,7 @@ def _sort_key(one: Mapping[str, Any], order: str) -> Tuple[Any, ...]:
         return (-(one.get("age") or 0),)
     if order == "owner":
         return (one["owner"]["user"] is None, one["owner"]["user"], one["owner"]["uid"])
-    return (KINDS.index(one["kind"]), one["id"], one["path"])
+    return (KINDS.index(one["kind"]), str(type(one["id"])), one["id"] or 0, one["path"] or "")
 
 
 def _objects(case: Case, table: Table, rows: Sequence[int], *, details: bool) -> Records:
@@ -291,7 +377,8 @@ def _objects(case: Case, table: Table, rows: Sequence[int], *, details: bool) ->
         "id": Column(table.pick("id", rows)) if "id" in table else None,
         "key": Column(_json_column(table, "key", rows)) if "key" in table else None,
         "path": Column(table.pick("path", rows)) if "path" in table else None,
-        "namespace": snapshot.namespace,
+        "namespace": _namespace(snapshot, table),
+        "place": snapshot.place.name if snapshot.place.other else None,
         "owner": Column(_people(snapshot, table, rows)),
         "creator": None,
         "mode": Column(_json_column(table, "mode", rows)),
@@ -299,7 +386,7 @@ def _objects(case: Case, table: Table, rows: Sequence[int], *, details: bool) ->
         "confidence": Column([one.confidence for one in verdicts]),
         "reasons": Column([list(one.reasons) for one in verdicts]),
         "protection": Column([{"name": one.name, "reason": one.reason} if one else None for one in guards]),
-        "holders": Column([[_process(one) for one in holders_of(snapshot, table, row)] for row in rows]),
+        "holders": Column([holders_of(snapshot, table, row) for row in rows]),
         "waiters": Column([_waiters(snapshot, table, row) for row in rows]),
         "age": Column(ages(case, table, rows)),
     }
@@ -329,25 +416,45 @@ def _people(snapshot: Snapshot, table: Table, rows: Sequence[int]) -> List[Dict[
 
 
 def _process(process: Process) -> Dict[str, Any]:
-    return {"pid": process.pid, "started_at": process.started_at, "command": process.command}
+    one = {"pid": process.pid, "started_at": process.started_at, "command": process.command}
+    return {**one, "unit": process.unit, "container": process.container}
 
 
-def holders_of(snapshot: Snapshot, table: Table, row: int) -> Tuple[Process, ...]:
-    """Return the processes that have an object mapped or open."""
-    if table.kind == "shm":
-        return tuple(snapshot.processes.attached.get(table["id"][row], ()))
+def holders_of(snapshot: Snapshot, table: Table, row: int) -> List[Dict[str, Any]]:
+    """Return the processes that have an object mapped, open or bound; of pipes and FIFOs also which end."""
+    processes, kind = snapshot.processes, table.kind
+    if kind == "shm":
+        return list(map(_process, processes.attached.get(table["id"][row], ())))
+    if kind == "lock":
+        return [{**_process(process), "fd": fd} for process, fd in table["holders"][row]]
+    if kind in SOCKET_KINDS:
+        return list(map(_process, processes.sockets.get(table["id"][row], ())))
+    if kind in END_KINDS:
+        return [_end(end) for end in processes.ends.get((kind, _file_or_id(table, row)), ())]
     if "ino" in table:
-        return tuple(snapshot.processes.holding.get((table["dev"][row], table["ino"][row]), ()))
-    return ()
+        return list(map(_process, processes.holding.get((table["dev"][row], table["ino"][row]), ())))
+    return []
+
+
+def _end(end: End) -> Dict[str, Any]:
+    access = "+".join(word for word, has in (("read", end.reads), ("write", end.writes)) if has)
+    return {**_process(end.process), "fd": end.fd, "access": access}
+
+
+def _file_or_id(table: Table, row: int) -> Any:
+    return table["id"][row] if "id" in table else (table["dev"][row], table["ino"][row])
 
 
 def _waiters(snapshot: Snapshot, table: Table, row: int) -> List[Dict[str, Any]]:
+    if table.kind == "lock":
+        by_pid = snapshot.processes.by_pid
+        waiting = [by_pid[pid] for pid in table["waiters"][row] if pid in by_pid]
+        return [{**_process(process), "tid": process.pid, "call": "fcntl or flock"} for process in waiting]
     if not snapshot.processes.blocked:
         return []
-    key: Any = table["id"][row] if "id" in table else (table["dev"][row], table["ino"][row])
     return [
         {**_process(waiter.process), "tid": waiter.tid, "call": waiter.call}
-        for waiter in snapshot.processes.blocked.get((table.kind, key), ())
+        for waiter in snapshot.processes.blocked.get((table.kind, _file_or_id(table, row)), ())
     ]
 
 

@@ -10,15 +10,16 @@ import time
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from . import exits, fs
-from .collect.snapshot import take
+from .collect.snapshot import Look, take
 from .collect.users import read_uids
 from .errors import InputError, UndeterminedError, unknown_word
 from .fs import Roots, host_roots
 from .kernel import Kernel
 from .model import KINDS, SEVERITIES, VERDICTS, Evidence, FindingGroup, Report, Request, Snapshot
 from .policy import DEFAULT_PATH, Policy, defaults, parse_policy
-from .report import audit_report, key_text, objects_report
+from .report import HOST, audit_report, key_text, objects_report
 from .rules import BY_ID, RULES, Rule
+from .rules.base import undecided
 from .verdicts import Case, sem
 
 RULES_SCHEMA = "ipcops.rules/1"
@@ -31,10 +32,10 @@ def run(request: Request, roots: Optional[Roots] = None, kernel: Optional[Kernel
 
     Keys of a request, all but ``command`` optional: ``kinds``, ``rules``, ``min_severity``,
     ``policy`` (a path), ``deadline`` and ``interval`` (seconds), ``samples``, ``verdicts``,
-    ``owner``, ``sort``, ``objects``. *roots* and *kernel* are the host's unless a test gives
-    others.
+    ``owner``, ``sort``, ``objects``, ``all_namespaces`` and ``probe`` (whether), ``call``, ``errno``.
+    *roots* and *kernel* are the host's unless a test gives others.
     """
-    commands: Dict[str, Callable[..., Report]] = {"audit": _audit, "list": _list, "show": _show}
+    commands: Dict[str, Callable[..., Report]] = {"audit": _audit, "list": _list, "show": _show, "explain": _explain}
     command = request.get("command", "")
     if command == "rules":
         return _rules(request)
@@ -102,34 +103,59 @@ def _check(request: Request) -> None:
 def _audit(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
     chosen = [BY_ID[rule] for rule in request.get("rules") or ()] or list(RULES)
     kinds = _kinds(request.get("kinds"))
+    host = not request.get("kinds")
     if request.get("rules"):
+        host = host and any(rule.kind == HOST for rule in chosen)
         kinds = tuple(kind for kind in kinds if any(rule.covers([kind]) for rule in chosen))
-        if not kinds:
+        if not kinds and not host:
             raise InputError("none of the rules asked for is about the kinds asked for")
+    look = _look(request, kinds)._replace(host=host, units=host)
     samples = request.get("samples") or 1
-    earlier: List[Snapshot] = []
+    earlier: List[List[Snapshot]] = []
     while True:
-        snapshot = take(
-            roots, kernel, policy, kinds, deadline=request.get("deadline"), ask_about=_lazily(policy, earlier)
-        )
-        _require_something(snapshot)
+        snapshots = take(roots, kernel, policy, look, ask_about=lambda seen: _lazily(_case(seen, policy, earlier)))
+        if kinds:
+            _require_something(snapshots[0])
         if len(earlier) + 1 >= samples:
             break
-        earlier.append(snapshot)
+        earlier.append(snapshots)
         time.sleep(request.get("interval", 1.0))
-    case = Case(snapshot, policy, earlier)
     worst = SEVERITIES[: SEVERITIES.index(request.get("min_severity") or "info") + 1]
     narrowed = len(chosen) < len(RULES) or kinds != KINDS or worst != SEVERITIES
-    return audit_report(case, _findings(case, chosen, kinds, worst), narrowed=narrowed)
+    cases = [_case(snapshot, policy, earlier) for snapshot in snapshots]
+    extra = (HOST,) if host else ()
+    judged = [(case, _findings(case, chosen, (*case.snapshot.kinds, *extra), worst)) for case in cases]
+    (case, groups), *others = judged
+    notes = undecided(case, chosen, named=bool(request.get("rules")))
+    return audit_report(case, groups, others=others, narrowed=narrowed, notes=notes)
 
 
-def _lazily(policy: Policy, earlier: Sequence[Snapshot]) -> Callable[[Snapshot], Iterable[int]]:
+def _look(request: Request, kinds: Tuple[str, ...]) -> Look:
+    return Look(
+        kinds,
+        request.get("deadline"),
+        everywhere=bool(request.get("all_namespaces")),
+        probe=bool(request.get("probe")),
+    )
+
+
+def _case(snapshot: Snapshot, policy: Policy, earlier: Sequence[Sequence[Snapshot]]) -> Case:
+    """Return a snapshot with the earlier ones of the same place; without one in each sample nothing is steady."""
+
+    def place(one: Snapshot) -> Tuple[int, int, int]:
+        return one.namespace, one.place.mnt, one.place.net
+
+    before = [next((one for one in sample if place(one) == place(snapshot)), None) for sample in earlier]
+    return Case(snapshot, policy, [one if one is not None else snapshot._replace(tables={}) for one in before])
+
+
+def _lazily(case: Case) -> Iterable[int]:
     """Ask about a set only where age and absent users leave a candidate.
 
     This needs no complete view of the threads: a set that is no candidate cannot become an
     orphan by what its semaphores say, and a candidate's waiters are asked of the kernel itself.
     """
-    return lambda snapshot: sem.candidates(Case(snapshot, policy, earlier))
+    return sem.candidates(case)
 
 
 def _findings(
@@ -163,7 +189,7 @@ def _names(group: FindingGroup, row: int) -> List[str]:
 
 
 def _require_something(snapshot: Snapshot) -> None:
-    if not snapshot.tables:
+    if not snapshot.tables and snapshot.kinds:
         unread = (gap for gap in snapshot.gaps if gap.evidence == Evidence.TABLE)
         gaps = "; ".join("%s: %s" % (gap.what, gap.why) for gap in unread)
         raise UndeterminedError("none of %s could be looked at: %s" % (", ".join(snapshot.kinds), gaps))
@@ -178,26 +204,23 @@ def _kinds(words: Optional[Sequence[str]]) -> Tuple[str, ...]:
 
 def _list(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
     kinds = _kinds(request.get("kinds"))
-    snapshot = take(
-        roots,
-        kernel,
-        policy,
-        kinds,
-        deadline=request.get("deadline"),
-        ask_about=lambda seen: range(len(seen.tables["sem"])),
-    )
-    _require_something(snapshot)
-    case = Case(snapshot, policy)
+    look = _look(request, kinds)._replace(details=True)
+    snapshots = take(roots, kernel, policy, look, ask_about=lambda seen: range(len(seen.tables["sem"])))
+    _require_something(snapshots[0])
     owner = request.get("owner")
-    uids = None if owner is None else _uids(snapshot, owner)
-    rows: Dict[str, Sequence[int]] = {}
-    for kind in kinds:
-        table = case.table(kind)
-        if table is not None:
+    uids = None if owner is None else _uids(snapshots[0], owner)
+
+    def chosen(case: Case) -> Dict[str, Sequence[int]]:
+        rows: Dict[str, Sequence[int]] = {}
+        for kind, table in sorted(case.snapshot.tables.items(), key=lambda one: KINDS.index(one[0])):
             rows[kind] = range(len(table))
             if uids is not None:
                 rows[kind] = [row for row, uid in enumerate(table["uid"]) if uid in uids]
-    report = objects_report(case, rows, order=request.get("sort"))
+        return rows
+
+    found = [(case, chosen(case)) for case in (Case(snapshot, policy) for snapshot in snapshots)]
+    (case, rows), *others = found
+    report = objects_report(case, rows, others=others, order=request.get("sort"))
     wanted = request.get("verdicts")
     if wanted:
         report["objects"] = [one for one in report["objects"] if one["verdict"] in wanted]
@@ -217,22 +240,19 @@ def _show(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Rep
     if not wanted:
         raise InputError("no object was named; write KIND:ID, such as shm:32768 or sem:0x1111")
     kinds = tuple(kind for kind in KINDS if any(kind == one for one, _ in wanted))
-    chosen: Dict[str, Sequence[int]] = {}
-    absent: List[Tuple[str, str]] = []
 
-    def find(snapshot: Snapshot) -> Iterable[int]:
-        chosen.clear()
-        absent.clear()
+    def find(snapshot: Snapshot) -> Dict[str, Sequence[int]]:
+        chosen: Dict[str, Sequence[int]] = {}
         for kind, name in wanted:
-            rows = _matching(snapshot, kind, name)
-            if not rows:
-                absent.append((kind, name))
-            chosen[kind] = sorted({*chosen.get(kind, ()), *rows})
-        return chosen.get("sem", ())
+            chosen[kind] = sorted({*chosen.get(kind, ()), *_matching(snapshot, kind, name)})
+        return chosen
 
-    snapshot = take(roots, kernel, policy, kinds, deadline=request.get("deadline"), ask_about=find)
-    _require_something(snapshot)
-    find(snapshot)
+    look = _look(request, kinds)._replace(details=True, units=True)
+    snapshots = take(roots, kernel, policy, look, ask_about=lambda seen: find(seen).get("sem", ()))
+    _require_something(snapshots[0])
+    found = [(Case(snapshot, policy), find(snapshot)) for snapshot in snapshots]
+    absent = [one for one in wanted if not any(_matching(case.snapshot, *one) for case, _ in found)]
+    snapshot = snapshots[0]
     unseen = [gap for kind, _ in absent for gap in snapshot.gaps_of(Evidence.TABLE, kind)]
     if unseen:
         what = "whether there is %s:%s could not be seen" % absent[0]
@@ -240,8 +260,16 @@ def _show(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Rep
     if absent:
         names = ", ".join("%s:%s" % one for one in absent)
         listing = " ".join(dict.fromkeys(kind for kind, _ in absent))
-        raise InputError("there is no %s in this namespace; 'ipcops list %s' shows what there is" % (names, listing))
-    return objects_report(Case(snapshot, policy), chosen, details=True)
+        where = "on this host" if request.get("all_namespaces") else "in this namespace"
+        raise InputError("there is no %s %s; 'ipcops list %s' shows what there is" % (names, where, listing))
+    (case, rows), *others = found
+    return objects_report(case, rows, others=others, details=True)
+
+
+_PLACES = {"posix-mq": "/dev/mqueue", "posix-shm": "/dev/shm", "posix-sem": "/dev/shm"}
+"""Where a kind's names lie: they may be written with it or without."""
+
+BY_ID_OR_KEY = ("shm", "sem", "msg")
 
 
 def _parse_object(word: str) -> Tuple[str, str]:
@@ -250,30 +278,46 @@ def _parse_object(word: str) -> Tuple[str, str]:
         raise InputError("'%s' names no object; write KIND:ID, such as shm:32768 or sem:0x1111" % word)
     if kind not in KINDS:
         raise unknown_word("kind", kind, KINDS)
-    if kind.startswith("posix") and not name.startswith("/"):
+    if kind in _PLACES and not name.startswith("/"):
         name = "/" + name
-    if not kind.startswith("posix"):
+    if kind in BY_ID_OR_KEY:
         try:
             int(name, 0)
         except ValueError:
             raise InputError(
                 "'%s' is neither an id nor a key; write %s:32768 or %s:0x1111" % (word, kind, kind)
             ) from None
+    if kind == "pipe" and not name.isdigit():
+        raise InputError("'%s' is no pipe; write pipe:12345, as in the link /proc/PID/fd/N" % word)
+    if kind == "fifo" and not name.startswith("/"):
+        raise InputError("'%s' is no path; write fifo:/run/name" % word)
     return kind, name
 
 
 def _matching(snapshot: Snapshot, kind: str, name: str) -> List[int]:
+    """Return the rows that a name means: an id, a key in hexadecimal, or a path."""
     table = snapshot.tables.get(kind)
     if table is None:
         return []
-    if "path" in table:
-        prefixes: Tuple[str, ...] = ("/dev/mqueue",) if kind == "posix-mq" else ("/dev/shm",)
-        names = {name} | {name[len(prefix) :] for prefix in prefixes if name.startswith(prefix + "/")}
-        return [row for row, path in enumerate(table["path"]) if path in names]
-    number = int(name, 0)
-    if name.lower().startswith("0x"):
-        return [row for row, key in enumerate(table["key"]) if key == number & 0xFFFFFFFF]
-    return [row for row, one in enumerate(table["id"]) if one == number]
+    if kind in BY_ID_OR_KEY and name.lower().startswith("0x"):
+        number = int(name, 0) & 0xFFFFFFFF
+        return [row for row, key in enumerate(table["key"]) if key == number]
+    prefix = _PLACES.get(kind)
+    paths = {name} if prefix is None or not name.startswith(prefix + "/") else {name, name[len(prefix) :]}
+    rows = [row for row, path in enumerate(table["path"]) if path in paths] if "path" in table else []
+    if "id" in table:
+        ids = {str(int(name, 0)) if kind in BY_ID_OR_KEY else name}
+        rows += [row for row, one in enumerate(table["id"]) if str(one) in ids]
+    return sorted(set(rows))
+
+
+# ---------------------------------------------------------------- explain
+
+
+def _explain(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .explaining import explain  # a table of all calls and errors, which no other command needs
+
+    return explain(request, policy, roots, kernel)
 
 
 # ---------------------------------------------------------------- rules

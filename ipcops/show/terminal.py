@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from ipcops.core.text import GAP, ObjectGrid, Para, laid_out
+from ipcops.core.layout import GAP, ObjectGrid, Para, laid_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ipcops.core.text import Block, Grid
+    from ipcops.core.layout import Block, Grid
 
 STYLES = {
     "critical": "bold white on red",

@@ -1,4 +1,4 @@
-"""Many small processes with many descriptors each: `python -IS crowd.py COUNT`.
+"""Many small processes with many descriptors each: `python -IS crowd.py COUNT [THREADS]`.
 
 It is run as a script of its own, not imported, so that what it forks is small. It prints
 one line when everybody is there, and ends everybody, by id, when its standard input ends:
@@ -8,6 +8,7 @@ between it and its children breaks, and they go.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import mmap
 import os
@@ -28,8 +29,8 @@ MIX = (
 )
 
 
-def main(count: int) -> None:
-    """Make the crowd, keep it, end it."""
+def main(count: int, threads: int = 1) -> None:
+    """Make the crowd, of so many threads each, keep it, end it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the harness closes our standard input
     line, hold = os.pipe()
     done, tell = os.pipe()
@@ -41,7 +42,7 @@ def main(count: int) -> None:
                 names.append(f"/dev/shm/ipcops-bench-{os.getpid()}-{number}")
             pid = os.fork()
             if not pid:
-                be_member(line, tell, (hold, done), names[-1])
+                be_member(line, tell, (hold, done), names[-1], threads)
             pids.append(pid)
         os.close(tell)
         missing = count
@@ -61,12 +62,14 @@ def main(count: int) -> None:
                 os.unlink(name)
 
 
-def be_member(line: int, tell: int, others: tuple[int, ...], name: str) -> NoReturn:
+def be_member(line: int, tell: int, others: tuple[int, ...], name: str, threads: int) -> NoReturn:
     """Open everything, say so, and wait for the end."""
     try:
         for descriptor in others:
             os.close(descriptor)
         kept = open_all(name)
+        for _ in range(threads - 1):
+            _thread.start_new_thread(os.read, (line, 1))
         os.write(tell, b".")
         os.close(tell)
         os.read(line, 1)
@@ -102,4 +105,4 @@ def open_all(name: str) -> list[object]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*map(int, sys.argv[1:]))

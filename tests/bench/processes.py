@@ -20,8 +20,8 @@ LIST = ("list", "--format", "json")
 
 def run(rounds: int) -> Result:
     """Compare with lsof, which like us looks at every descriptor of every process."""
-    with _crowd(PROCESSES) as pid:
-        descriptors, mappings = _look(pid)
+    with crowded(PROCESSES) as pid:
+        descriptors, mappings = look(pid)
         ours = ipcops(*LIST)
         # lsof answers 1 when any process could not be looked at in full.
         lsof = Command("lsof -n -P -K i", ("lsof", "-n", "-P", "-K", "i"), statuses=frozenset({0, 1}))
@@ -38,8 +38,9 @@ def run(rounds: int) -> Result:
 
 
 @contextlib.contextmanager
-def _crowd(count: int) -> Iterator[int]:
-    argv = (sys.executable, "-IS", str(Path(crowd.__file__)), str(count))
+def crowded(count: int, threads: int = 1) -> Iterator[int]:
+    """Have a crowd of processes around; give the pid of their parent."""
+    argv = (sys.executable, "-IS", str(Path(crowd.__file__)), str(count), str(threads))
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         try:
             word = parent.stdout.readline().strip() if parent.stdout else ""
@@ -53,7 +54,7 @@ def _crowd(count: int) -> Iterator[int]:
             parent.wait()
 
 
-def _look(parent: int) -> tuple[int, int]:
+def look(parent: int) -> tuple[int, int]:
     """Count the descriptors and mappings of the crowd: what the setting claims must be there."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
     descriptors = [len(os.listdir(f"/proc/{child}/fd")) for child in children]

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from ipcops.core import model
 from ipcops.core.model import (
     KINDS,
+    NOTHING,
+    SYSV_KINDS,
+    End,
     Gap,
     Host,
+    Network,
+    Place,
     Process,
     Processes,
+    RemoveIpc,
     Semaphores,
     ShmMount,
     Snapshot,
@@ -32,7 +39,10 @@ UPTIME = 30 * 86400
 BOOTED = NOW - UPTIME
 SHM_DEV = 24
 MQ_DEV = 19
+FILE_DEV = 64768
 INITIAL_IPC = 4026531839
+NETWORK = 4026531840
+MOUNTS = 4026531841
 
 USERS: Dict[int, Optional[str]] = {0: "root", 26: "postgres", 1000: "alice", 1001: "bob", 1002: "carol"}
 GROUPS: Dict[int, Optional[str]] = {0: "root", 26: "postgres", 100: "users", 1000: "alice", 1001: "bob"}
@@ -61,7 +71,35 @@ DEFAULTS: Dict[str, Dict[str, Any]] = {
         "path": "/queue", "maxmsg": 10, "msgsize": 8192, "curmsgs": 0, "notify_pid": None,
         "atime": "2d ago", "mtime": "2d ago", "ctime": "2d ago",
     },
+    "fifo": {
+        "path": "/run/fifo", "nlink": 1, "atime": "2d ago", "mtime": "2d ago", "ctime": "2d ago",
+        "open_path": True, "sticky": False, "capacity": None, "fill": None,
+    },
+    "pipe": {"id": 1, "capacity": 65536, "fill": 0},
+    "unix": {
+        "id": 1, "path": "/run/socket", "type": "stream", "state": "listen", "rqueue": 0, "wqueue": 128,
+        "open_path": True, "mtime": "2d ago", "ctime": "2d ago", "inexact": False,
+    },
+    "inet": {
+        "id": 1, "path": None, "protocol": "tcp", "address": "127.0.0.1", "port": 8080, "state": "listen",
+        "rqueue": 0, "wqueue": 128,
+    },
+    "lock": {
+        "id": "fd:00:1", "path": "/run/lock/file", "type": "FLOCK", "access": "WRITE", "start": 0, "end": None,
+        "pid": 20, "waiters": [],
+    },
 }  # fmt: skip
+
+OWNED: Dict[str, Tuple[str, ...]] = {
+    **dict.fromkeys(SYSV_KINDS, ("mode", "uid", "gid", "id", "cuid", "cgid")),
+    **dict.fromkeys((*model.POSIX_KINDS, "fifo", "unix"), ("mode", "uid", "gid", "dev", "ino")),
+    "pipe": ("uid", "gid"),
+    "inet": ("uid",),
+    "lock": ("uid", "dev", "ino", "holders"),
+}
+"""The columns that say whose an object is and which, beside the kind's own."""
+
+NAMESPACES = {"fifo": MOUNTS, "unix": NETWORK, "inet": NETWORK}
 
 LIMITS: Dict[str, Any] = {
     "kernel.shmmax": 18446744073692774399,
@@ -77,7 +115,22 @@ LIMITS: Dict[str, Any] = {
     "fs.mqueue.msgsize_max": 8192,
     "fs.mqueue.msg_default": 10,
     "fs.mqueue.msgsize_default": 8192,
+    "fs.protected_fifos": 1,
+    "fs.pipe-max-size": 1048576,
+    "fs.pipe-user-pages-soft": 16384,
+    "fs.pipe-user-pages-hard": 0,
+    "net.core.somaxconn": 4096,
 }
+
+NET: Dict[str, Any] = {"namespace": NETWORK, "listen_overflows": 0, "listen_drops": 0, "somaxconn": 4096}
+
+LOGIND: Dict[str, Any] = {
+    "on": False, "origin": "the default", "system_uid_max": 999, "lingering": [],
+}  # fmt: skip
+
+HOST_FACTS: Dict[str, Any] = {
+    "remove_ipc": {}, "ptrace_scope": 1, "ipcmni_extended": False, "declared_fifos": [],
+}  # fmt: skip
 
 MOUNT: Dict[str, Any] = {
     "path": "/dev/shm",
@@ -124,6 +177,11 @@ def process(facts: Facts) -> Process:
         kernel_thread=facts.get("kernel_thread", False),
         zombie=facts.get("zombie", False),
         unit=facts.get("unit"),
+        inner_pids=tuple(facts.get("inner_pids", ())),
+        ipc=facts.get("ipc", INITIAL_IPC),
+        mnt=facts.get("mnt", MOUNTS),
+        net=facts.get("net", NETWORK),
+        container=facts.get("container"),
     )
 
 
@@ -138,6 +196,8 @@ class _World:
         self.attached: Dict[int, Tuple[Process, ...]] = {}
         self.holding: Dict[Tuple[int, int], Tuple[Process, ...]] = {}
         self.blocked: Dict[Tuple[str, Any], Tuple[Waiter, ...]] = {}
+        self.ends: Dict[Tuple[str, Any], Tuple[End, ...]] = {}
+        self.sockets: Dict[int, Tuple[Process, ...]] = {}
         self.semaphores: Dict[int, Semaphores] = {}
         for one in facts.get("objects", []):
             for copy in range(one.get("times", 1)):
@@ -149,32 +209,59 @@ class _World:
     def put(self, one: Facts, copy: int) -> None:
         kind = one["kind"]
         row = dict(DEFAULTS[kind])
-        row.update({name: value for name, value in one.items() if name in {*row, "uid", "gid", "cuid", "cgid", "mode"}})
+        row.update({name: value for name, value in one.items() if name in {*row, *OWNED[kind]}})
         for name, value in row.items():
-            row[name] = when(value) if name.endswith("time") else value if name == "path" else number(value)
+            row[name] = when(value) if name.endswith("time") else number(value) if name in _NUMBERS else value
         row["mode"] = number(one.get("mode", "0600"), 8)
         row["uid"] = one.get("uid", 1000)
         row["gid"] = one.get("gid", row["uid"])
         at = len(self.rows[kind])
-        if kind.startswith("posix"):
-            row["dev"] = MQ_DEV if kind == "posix-mq" else SHM_DEV
+        identity: Any = None
+        if "ino" in OWNED[kind]:
+            row["dev"] = SHM_DEV if kind in ("posix-shm", "posix-sem") else MQ_DEV if kind == "posix-mq" else FILE_DEV
             row["ino"] = one.get("ino", 100 * (1 + KINDS.index(kind)) + at)
-            identity: Any = (row["dev"], row["ino"])
+            identity = row["dev"], row["ino"]
             if copy:
                 row["path"] += "-%d" % copy
-            self.holding[identity] = self.them(one.get("holders", ()))
-        else:
-            row["id"] = identity = one.get("id", 1) + copy
+        if "id" in row or "id" in OWNED[kind]:
+            row["id"] = one.get("id", DEFAULTS[kind].get("id", 1))
+            if copy and row["id"] is not None:
+                row["id"] += copy
+        if kind in SYSV_KINDS:
             row["cuid"] = one.get("cuid", row["uid"])
             row["cgid"] = one.get("cgid", row["gid"])
-            if kind == "shm":
-                self.attached[identity] = self.them(one.get("attached", ()))
-        if kind == "sem":
-            self.put_semaphores(identity, row["nsems"], one.get("semaphores", {}))
+        if kind in (*SYSV_KINDS, "pipe"):
+            identity = row["id"]
+        self.put_use(kind, row, identity, one)
         waiters = [Waiter(self.processes[pid], pid, call) for pid, call in one.get("blocked", ())]
         if waiters:
             self.blocked[kind, identity] = tuple(waiters)
         self.rows[kind].append(row)
+
+    def put_use(self, kind: str, row: Dict[str, Any], identity: Any, one: Facts) -> None:
+        """Note who uses an object, and what goes with its kind."""
+        if kind == "shm":
+            self.attached[identity] = self.them(one.get("attached", ()))
+        elif kind == "sem":
+            self.put_semaphores(identity, row["nsems"], one.get("semaphores", {}))
+        elif kind.startswith("posix"):
+            self.holding[identity] = self.them(one.get("holders", ()))
+        elif kind in ("fifo", "pipe"):
+            ends = [End(self.processes[pid], 3, "r" in way, "w" in way) for pid, way in one.get("ends", ())]
+            if ends:
+                self.ends[kind, identity] = tuple(ends)
+        elif kind == "lock":
+            row["holders"] = tuple((self.processes[pid], 3) for pid in one.get("holders", ()))
+            row["waiters"] = tuple(row["waiters"])
+        elif kind in ("unix", "inet"):
+            if one.get("holders"):
+                self.sockets[row["id"]] = self.them(one["holders"])
+            if kind == "inet":
+                address = "[%s]" % row["address"] if ":" in row["address"] else row["address"]
+                row["path"] = "%s:%s:%d" % (row["protocol"], address, row["port"])
+            elif row["path"].startswith("@"):
+                for name in ("dev", "ino", "mode", "gid", "mtime", "ctime", "open_path"):
+                    row[name] = None
 
     def put_semaphores(self, semid: int, count: int, facts: Optional[Facts]) -> None:
         if facts is None:
@@ -187,12 +274,16 @@ class _World:
         for kind, rows in self.rows.items():
             if kind in unread:
                 continue
-            names = [*DEFAULTS[kind], "mode", "uid", "gid"]
-            names += ["dev", "ino"] if kind.startswith("posix") else ["id", "cuid", "cgid"]
-            tables[kind] = Table(kind, {name: [row[name] for row in rows] for name in names if name not in absent})
+            names = dict.fromkeys((*DEFAULTS[kind], *OWNED[kind]))
+            columns = {name: [row[name] for row in rows] for name in names if name not in absent}
+            tables[kind] = Table(kind, columns, NAMESPACES.get(kind, 0))
         return tables
 
 
+_NUMBERS = frozenset(
+    "key size nattch cpid lpid rss swap nsems cbytes qnum qbytes lspid lrpid blocks nlink maxmsg msgsize curmsgs"
+    " notify_pid capacity fill uid gid cuid cgid".split()
+)
 _SEMAPHORE = (("values", 0), ("pids", 0), ("ncnt", 0), ("zcnt", 0))
 
 
@@ -233,6 +324,9 @@ def snapshot(facts: Facts) -> Snapshot:
             unlinked_queues=tuple(tuple(one) for one in facts.get("unlinked_queues", ())),
             users=_by(world.processes.values(), "uids"),
             groups=_by(world.processes.values(), "gids"),
+            ends=world.ends,
+            sockets=world.sockets,
+            signals={int(uid): (queued, limit) for uid, (queued, limit) in facts.get("signals", NOTHING).items()},
         ),
         semaphores=world.semaphores,
         shm_mount=_mount(facts.get("mount", {})),
@@ -241,7 +335,21 @@ def snapshot(facts: Facts) -> Snapshot:
         groups=GROUPS,
         members={name: frozenset(members) for name, members in facts.get("members", {}).items()},
         gaps=tuple(Gap(**{"what": "something", "why": "nobody knows", **one}) for one in facts.get("gaps", ())),
+        place=Place(**{"ipc": facts.get("namespace", INITIAL_IPC), **facts.get("place", {})}),
+        network=Network(**{**NET, **facts.get("network", {})}),
+        facts=_facts(facts.get("facts", {})),
+        covered=frozenset(facts.get("covered", [INITIAL_IPC, facts.get("namespace", INITIAL_IPC)])),
     )
+
+
+def _facts(facts: Optional[Facts]) -> Optional[model.Facts]:
+    if facts is None:
+        return None
+    every = {**HOST_FACTS, **facts, "declared_fifos": frozenset(facts.get("declared_fifos", ()))}
+    if every["remove_ipc"] is not None:
+        logind = {**LOGIND, **every["remove_ipc"]}
+        every["remove_ipc"] = RemoveIpc(**{**logind, "lingering": frozenset(logind["lingering"])})
+    return model.Facts(**every)
 
 
 def _unlinked(world: _World, one: Facts) -> Unlinked:
@@ -278,4 +386,4 @@ def case(facts: Facts) -> Case:
 
 def name_of(table: Table, row: int) -> str:
     """Return an object as the command line names it."""
-    return "%s:%s" % (table.kind, table["id"][row] if "id" in table else table["path"][row])
+    return "%s:%s" % (table.kind, table["path"][row] if "path" in table else table["id"][row])

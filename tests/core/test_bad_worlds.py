@@ -16,15 +16,15 @@ from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 import pytest
 
 from ipcops.core import exits
-from ipcops.core.collect.processes import parse_status
+from ipcops.core.collect.proctext import parse_status
 from ipcops.core.errors import IpcopsError
-from ipcops.core.model import KINDS
+from ipcops.core.model import REMOVABLE_KINDS
 from ipcops.core.run import run
 from tests.hosts import replay
 
 HOST = "leaks"
 PIDS = ("2", "3", "4", "5", "8", "10", "12", "13")
-POSIX = [kind for kind in KINDS if kind.startswith("posix")]
+POSIX = [kind for kind in REMOVABLE_KINDS if kind.startswith("posix")]
 Objects = Dict[Tuple[str, Any], Dict[str, Any]]
 
 
@@ -62,9 +62,9 @@ def looked(trouble: Callable[[str, str], Any], step: float = 0.0, **request: Any
             return world.clock.ticks
 
         world.clock.monotonic = monotonic
-        report = run({"command": "list", "kinds": list(KINDS), **request}, world.roots, world.kernel)
+        report = run({"command": "list", "kinds": list(REMOVABLE_KINDS), **request}, world.roots, world.kernel)
         world.clock.ticks = 0.0
-        audit = run({**request, "command": "audit", "kinds": list(KINDS)}, world.roots, world.kernel)
+        audit = run({**request, "command": "audit", "kinds": list(REMOVABLE_KINDS)}, world.roots, world.kernel)
     return {
         "objects": {(one["kind"], one["path"] or one["id"]): one for one in report["objects"]},
         "gaps": report["scan"]["skipped"],
@@ -212,7 +212,7 @@ def test_a_number_that_is_given_to_another_process(pid, number):
     with_stranger = Bad(trouble)
     with_stranger.records["Path", STRANGER + "/stat"] = b""
     with replay.replayed(with_stranger) as world:
-        report = run({"command": "list", "kinds": list(KINDS)}, world.roots, world.kernel)
+        report = run({"command": "list", "kinds": list(REMOVABLE_KINDS)}, world.roots, world.kernel)
     seen = {"objects": {(one["kind"], one["path"] or one["id"]): one for one in report["objects"]}}
     assert holders(seen) <= holders(GOOD)
     assert report["scan"]["skipped"] == []

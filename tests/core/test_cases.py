@@ -15,7 +15,7 @@ import pytest
 from ipcops.core.model import CONFIDENCES, SEVERITIES, VERDICTS
 from ipcops.core.report import audit_report, objects_report
 from ipcops.core.rules import BY_ID, RULES
-from ipcops.core.rules.base import protection
+from ipcops.core.rules.base import HOST, protection, undecided
 from ipcops.core.run import _not_exempt
 from ipcops.core.verdicts import judge
 
@@ -75,11 +75,22 @@ def test_case(facts):
         assert sentence not in text
 
 
+@pytest.mark.parametrize("facts", [one for one in loaded() if "notes" in one.values[0]])
+def test_notes(facts):
+    world = case(facts)
+    named = facts.get("named", [])
+    chosen = [BY_ID[rule] for rule in named] or RULES
+    notes = undecided(world, chosen, named=bool(named))
+    assert len(notes) == len(facts["notes"])
+    for note, words in zip(notes, facts["notes"]):
+        assert words in note
+
+
 def groups(world: Any) -> List[Any]:
     return [
         kept
         for rule in RULES
-        if rule.covers(world.snapshot.kinds)
+        if rule.covers((*world.snapshot.kinds, HOST))
         for group in rule.findings(world)
         for kept in _not_exempt(world, group)
     ]

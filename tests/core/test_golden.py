@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ipcops.core.model import KINDS
+from ipcops.core.model import REMOVABLE_KINDS
 from ipcops.core.records import json_text
 from ipcops.core.run import run
 from tests.hosts import replay
@@ -28,7 +28,7 @@ ACCEPT = bool(os.environ.get("IPCOPS_ACCEPT"))
 
 def report(host: str, command: str) -> str:
     with replay.replayed(replay.load(host)) as world:
-        return "".join(json_text(run({"command": command, "kinds": list(KINDS)}, world.roots, world.kernel)))
+        return "".join(json_text(run({"command": command, "kinds": list(REMOVABLE_KINDS)}, world.roots, world.kernel)))
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ipcops.core.collect import host, limits, mounts, mqueue, processes, sysvipc
+from ipcops.core.collect import host, limits, mounts, mqueue, proctext, sysvipc
 
 KINDS = ("shm", "sem", "msg")
 OLD_SHM = [name for name in sysvipc.NEEDED["shm"] if name not in ("rss", "swap")]
@@ -146,7 +146,7 @@ def test_signed_keys_become_what_everybody_writes():
 def test_stat_round_trips_whatever_the_name(pid, command, state, flags, threads, started, more):  # noqa: PLR0913, PLR0917
     middle = b"1 1 1 0 -1 %d 0 0 0 0 0 0 0 0 20 0 %d 0 %d" % (flags, threads, started)
     text = b"%d (%s) %s %s%s\n" % (pid, command, state.encode(), middle, b" 0" * more)
-    stat = processes.parse_stat(text)
+    stat = proctext.parse_stat(text)
     assert stat.command.encode("utf-8", "surrogateescape") == command
     assert (stat.state, stat.flags, stat.threads, stat.started_ticks) == (state, flags, threads, started)
 
@@ -164,7 +164,7 @@ def test_status_gives_every_uid_and_group(uids, gids, groups, name):
         "\t".join(map(str, gids)),
         " ".join(map(str, groups)),
     )
-    assert processes.parse_status(text.encode()) == (frozenset(uids), frozenset(gids) | frozenset(groups))
+    assert proctext.parse_status(text.encode()) == (frozenset(uids), frozenset(gids) | frozenset(groups))
 
 
 @pytest.mark.parametrize(
@@ -172,19 +172,19 @@ def test_status_gives_every_uid_and_group(uids, gids, groups, name):
 )
 def test_half_a_status_is_an_error(text):
     with pytest.raises(ValueError, match="Uid"):
-        processes.parse_status(text)
+        proctext.parse_status(text)
 
 
 @given(st.integers(-1, 500), st.lists(st.integers(0, (1 << 64) - 1), min_size=8, max_size=8))
 def test_a_blocked_call_round_trips(number, words):
     assume(number != -1)
     text = b"%d %s\n" % (number, b" ".join(b"0x%x" % word for word in words))
-    assert processes.parse_syscall(text) == (b"%d" % number, words[:6], words[6])
+    assert proctext.parse_syscall(text) == (b"%d" % number, words[:6], words[6])
 
 
 @pytest.mark.parametrize("text", [b"running\n", b"-1 0x7ffc0 0x7f00\n"])
 def test_no_call_is_none(text):
-    assert processes.parse_syscall(text) is None
+    assert proctext.parse_syscall(text) is None
 
 
 UNITS = st.from_regex(r"[a-z][a-z0-9@\\_.-]{0,9}\.(service|scope)", fullmatch=True)
@@ -194,14 +194,14 @@ UNITS = st.from_regex(r"[a-z][a-z0-9@\\_.-]{0,9}\.(service|scope)", fullmatch=Tr
 def test_the_outermost_unit_is_found(slices, unit, version1):
     path = "/" + "/".join([*slices, unit, "user.slice", "init.scope"])
     text = "9:cpu,cpuacct:/docker/x\n%s:%s\n" % ("1:name=systemd" if version1 else "0:", path)
-    assert processes.parse_unit(text.encode()) == unit
+    assert proctext.parse_unit(text.encode()) == unit
 
 
 @pytest.mark.parametrize(
     "text", [b"", b"0::/\n", b"0::/docker/0123\n", b"2:memory:/a.service\n", b"0::/a.service.d/b\n"]
 )
 def test_no_unit_is_none(text):
-    assert processes.parse_unit(text) is None
+    assert proctext.parse_unit(text) is None
 
 
 @st.composite
@@ -235,7 +235,7 @@ def maps(draw: Any) -> Tuple[bytes, set, set]:
 @given(maps())
 def test_maps_give_segments_and_files_by_number(drawn):
     text, segments, files = drawn
-    assert processes.parse_maps(text, frozenset(["00:19"])) == (segments, files)
+    assert proctext.parse_maps(text, frozenset(["00:19"])) == (segments, files)
 
 
 # ---------------------------------------------------------------- mountinfo
@@ -380,11 +380,11 @@ def text_of(raw: bytes) -> str:
 
 PARSERS: List[Tuple[str, Callable[[bytes], Any]]] = [
     *[("parse_table " + kind, lambda raw, kind=kind: sysvipc.parse_table(kind, raw)) for kind in KINDS],
-    ("parse_stat", processes.parse_stat),
-    ("parse_status", processes.parse_status),
-    ("parse_syscall", processes.parse_syscall),
-    ("parse_unit", processes.parse_unit),
-    ("parse_maps", lambda raw: processes.parse_maps(raw, frozenset(["00:19"]))),
+    ("parse_stat", proctext.parse_stat),
+    ("parse_status", proctext.parse_status),
+    ("parse_syscall", proctext.parse_syscall),
+    ("parse_unit", proctext.parse_unit),
+    ("parse_maps", lambda raw: proctext.parse_maps(raw, frozenset(["00:19"]))),
     ("parse_mountinfo", mounts.parse_mountinfo),
     ("parse_meminfo", host.parse_meminfo),
     ("parse_uptime", host.parse_uptime),

@@ -71,6 +71,7 @@ VALUES = [
     policy.parse_percent,
     policy.parse_yes,
     policy.parse_words,
+    policy.parse_directories,
     policy.parse_key_range,
 ]
 TYPED = st.one_of(
@@ -122,7 +123,7 @@ def test_an_empty_file_is_the_defaults():
 def written(setting: Any, value: Any) -> str:
     if setting.parse is policy.parse_yes:
         return "yes" if value else "no"
-    if setting.parse is policy.parse_words:
+    if setting.parse in (policy.parse_words, policy.parse_directories):
         return " ".join(value)
     if setting.parse is policy.parse_percent:
         return repr(value * 100)
@@ -138,6 +139,8 @@ def some_value(setting: Any) -> st.SearchStrategy:
         )
     if setting.parse is policy.parse_words:
         return st.lists(WORDS, max_size=3).map(tuple)
+    if setting.parse is policy.parse_directories:
+        return st.lists(WORDS.map("/{}".format), max_size=3).map(tuple)
     most = setting.most if setting.most is not None else 1 << 40
     if setting.parse is policy.parse_size:
         return st.integers(int(setting.least or 0), int(most))

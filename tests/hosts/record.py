@@ -25,7 +25,7 @@ from ipcops.core import fs
 from ipcops.core.collect import mqueue, users
 from ipcops.core.collect.host import INITIAL_PID_NAMESPACE, USER_SLICE_MEMORY
 from ipcops.core.kernel import Kernel
-from ipcops.core.model import INITIAL_IPC_NAMESPACE, KINDS
+from ipcops.core.model import INITIAL_IPC_NAMESPACE, REMOVABLE_KINDS
 from ipcops.core.policy import DEFAULT_PATH, parse_duration
 from ipcops.core.run import run
 
@@ -208,7 +208,7 @@ def record(name: str) -> Recording:
             mock.patch.object(users, "read_groups", remembered(users.read_groups, recording.groups)),
         ):
             stack.enter_context(patch)
-        run({"command": "list", "kinds": list(KINDS)}, Roots(recording), RecordedKernel(recording))
+        run({"command": "list", "kinds": list(REMOVABLE_KINDS)}, Roots(recording), RecordedKernel(recording))
     _, release, machine = fs.version()
     recording.facts = {
         "hostname": "host-" + name,

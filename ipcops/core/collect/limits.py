@@ -1,6 +1,7 @@
-"""Every System V and POSIX queue limit, from ``/proc/sys`` of our own IPC namespace.
+"""Every limit of System V IPC, POSIX queues, pipes and listening sockets, from ``/proc/sys``.
 
-Documentation/admin-guide/sysctl/{kernel,fs}.rst, mq_overview(7).
+What is a namespace's is told of our own; the limits of pipes are the host's.
+Documentation/admin-guide/sysctl/{kernel,fs,net}.rst, mq_overview(7), pipe(7).
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from typing import Any, Dict, List, Tuple
 from ..fs import Directory
 from ..model import Evidence, Gap
 
-SEM_FIELDS = ("semmsl", "semmns", "semopm", "semmni")
-"""The four numbers of kernel.sem, in the kernel's order (ipc/ipc_sysctl.c)."""
+FIELDS = {
+    "kernel.sem": ("semmsl", "semmns", "semopm", "semmni"),
+    "fs.file-nr": ("allocated", "free", "max"),
+}
+"""The settings of several numbers, which they are in the kernel's order (ipc/ipc_sysctl.c, fs/file_table.c)."""
 
 NAMES = {
     "shm": ("kernel.shmmax", "kernel.shmall", "kernel.shmmni"),
@@ -28,33 +32,50 @@ OPTIONAL = {
     "sem": ("kernel.sem_next_id",),
     "msg": ("kernel.msg_next_id",),
     "posix-mq": ("fs.mqueue.msg_default", "fs.mqueue.msgsize_default"),
+    "fifo": ("fs.protected_fifos",),
+    "pipe": ("fs.pipe-max-size", "fs.pipe-user-pages-soft", "fs.pipe-user-pages-hard"),
+    "unix": ("net.core.somaxconn",),
+    "inet": ("net.core.somaxconn",),
 }
-"""Not on every kernel: since 3.1, since 3.5, and where it can be checkpointed (CONFIG_CHECKPOINT_RESTORE)."""
+"""Not on every kernel: shm_rmid_forced since 3.1, the queues' defaults since 3.5, pipe-user-pages since 4.5,
+protected_fifos since 4.19, and next_id where it can be checkpointed (CONFIG_CHECKPOINT_RESTORE)."""
+
+RLIMITS = {b"Max open files": "nofile", b"Max msgqueue size": "msgqueue"}
+"""How /proc/PID/limits calls the resource limits that matter here, and their names (getrlimit(2))."""
 
 
 def parse_limit(name: str, text: bytes) -> Any:
-    """Return the value of a sysctl: an integer, or the four named fields of kernel.sem.
+    """Return the value of a sysctl: an integer, or the named fields of one that has several.
 
     Raise ValueError when it is not what the kernel writes.
     """
     numbers = [int(word) for word in text.split()]
-    if name == "kernel.sem":
-        if len(numbers) != len(SEM_FIELDS):
-            raise ValueError("kernel.sem has %d fields instead of 4" % len(numbers))
-        return dict(zip(SEM_FIELDS, numbers))
-    if len(numbers) != 1:
-        raise ValueError("%s has %d values instead of 1" % (name, len(numbers)))
-    return numbers[0]
+    fields = FIELDS.get(name)
+    if len(numbers) != len(fields or "1"):
+        raise ValueError("%s has %d values instead of %d" % (name, len(numbers), len(fields or "1")))
+    return dict(zip(fields, numbers)) if fields else numbers[0]
+
+
+def parse_rlimits(text: bytes) -> Dict[str, Tuple[int, int]]:
+    """Return the soft and hard values of the RLIMITS in /proc/PID/limits; -1 is no limit. Raise ValueError."""
+    found: Dict[str, Tuple[int, int]] = {}
+    for line in text.split(b"\n"):
+        for title, name in RLIMITS.items():
+            if line.startswith(title):
+                words = line[len(title) :].split()[:2]
+                if len(words) < 2:
+                    raise ValueError("no value for '%s'" % title.decode())
+                soft, hard = (-1 if word == b"unlimited" else int(word) for word in words)
+                found[name] = (soft, hard)
+    return found
 
 
 def parse_queue_limit(text: bytes) -> int:
     """Return the soft RLIMIT_MSGQUEUE in bytes from /proc/PID/limits; -1 when unlimited. Raise ValueError."""
-    for line in text.split(b"\n"):
-        if line.startswith(b"Max msgqueue size"):
-            words = line[len("Max msgqueue size") :].split()
-            if words:
-                return -1 if words[0] == b"unlimited" else int(words[0])
-    raise ValueError("no value for 'Max msgqueue size'")
+    found = parse_rlimits(text)
+    if "msgqueue" not in found:
+        raise ValueError("no value for 'Max msgqueue size'")
+    return found["msgqueue"][0]
 
 
 def read_limits(proc: Directory, kinds: Tuple[str, ...]) -> Tuple[Dict[str, Any], List[Gap]]:

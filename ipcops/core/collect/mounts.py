@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from typing import FrozenSet, List, NamedTuple
+from typing import FrozenSet, List, NamedTuple, Sequence
 
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
+
+
+NETWORK = frozenset(
+    "9p afs autofs beegfs ceph cifs coda gfs2 glusterfs gpfs lustre ncpfs nfs nfs4 ocfs2 orangefs panfs pvfs2 smb3"
+    " smbfs".split()
+)
+"""File systems whose server may not answer: whoever looks at a name there may wait for ever. So may fuse's."""
 
 
 class Mount(NamedTuple):
@@ -43,6 +50,18 @@ def parse_mountinfo(text: bytes) -> List[Mount]:
             )
         )
     return mounts
+
+
+def is_network(fstype: str) -> bool:
+    """Return whether a file system may hang when its server, or the program that serves it, does."""
+    return fstype in NETWORK or fstype == "fuse" or fstype.startswith("fuse.")
+
+
+def on_network(path: str, mounts: Sequence[Mount]) -> bool:
+    """Return whether the innermost mount over an absolute path is one that may hang."""
+    under = [one for one in mounts if path == one.point or path.startswith(one.point.rstrip("/") + "/")]
+    deepest = max((len(one.point) for one in under), default=0)
+    return any(is_network(one.fstype) for one in under if len(one.point) == deepest)
 
 
 def _device(field: bytes) -> int:

@@ -8,7 +8,6 @@ the scan. What could not be read becomes a gap of that one piece of evidence.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from typing import (
@@ -16,7 +15,6 @@ from typing import (
     Callable,
     Dict,
     FrozenSet,
-    Iterable,
     List,
     Mapping,
     NamedTuple,
@@ -28,10 +26,27 @@ from typing import (
 
 from ..fs import Directory, Roots, clock_ticks
 from ..kernel import Kernel
-from ..model import NOTHING, Evidence, Gap, Process, Processes, Unlinked, Waiter
+from ..model import NOTHING, End, Evidence, Gap, Process, Processes, Unlinked, Waiter
+from .calls import BLOCKING_CALLS, BY_FD, BY_PATH, CHANNEL_CALLS, COMPAT_CALLS, COMPAT_OPENS
 from .host import parse_namespace
 from .limits import parse_queue_limit
-from .mounts import Mount, parse_mountinfo
+from .mounts import Mount
+from .opening import blocked_on, parse_open
+from .pipes import Pipe, held, measure
+from .proctext import (
+    Stat,
+    device_text,
+    lines_with,
+    parse_container,
+    parse_inner,
+    parse_maps,
+    parse_signals,
+    parse_stat,
+    parse_status,
+    parse_syscall,
+    parse_unit,
+)
+from .spaces import DELETED, File, Space, Spaces
 
 PF_KTHREAD = 0x00200000
 """Flag in /proc/PID/stat: a kernel thread (include/linux/sched.h)."""
@@ -39,167 +54,72 @@ PF_KTHREAD = 0x00200000
 PF_EXITING = 0x00000004
 """Flag in /proc/PID/stat: the thread is on its way out, its memory or descriptors already gone."""
 
-BLOCKING_CALLS: Dict[str, Dict[bytes, Tuple[str, str]]] = {
-    "x86_64": {
-        b"65": ("sem", "semop"),
-        b"69": ("msg", "msgsnd"),
-        b"70": ("msg", "msgrcv"),
-        b"220": ("sem", "semtimedop"),
-        b"242": ("posix-mq", "mq_timedsend"),
-        b"243": ("posix-mq", "mq_timedreceive"),
-    },
-    "aarch64": {
-        b"182": ("posix-mq", "mq_timedsend"),
-        b"183": ("posix-mq", "mq_timedreceive"),
-        b"188": ("msg", "msgrcv"),
-        b"189": ("msg", "msgsnd"),
-        b"192": ("sem", "semtimedop"),
-        b"193": ("sem", "semop"),
-    },
-}
-"""System call number to kind and name. The first argument is the id, or a queue's descriptor."""
-
-COMPAT_CALLS = frozenset((b"117", b"298", b"301", b"302", b"312", b"400", b"401", b"420"))
-"""Numbers that mean a System V call to a 32-bit thread (i386, arm) and something else to others."""
-
 _COMPAT_TOP = 1 << 32
-_SYSV = re.compile(rb"/SYSV[0-9a-f]{8} \(deleted\)\Z")
-_IDS = re.compile(rb"^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)\nGid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$", re.MULTILINE)
-_GROUPS = re.compile(rb"^Groups:\t([\d ]*)$", re.MULTILINE)
 _TGID = re.compile(rb"^Tgid:\t(\d+)$", re.MULTILINE)
-_INNER = re.compile(rb"^NSpid:\t\d+((?:\t\d+)+)$", re.MULTILINE)
-_FDINFO = re.compile(r"^(mnt_id|ino):\t(\d+)$", re.MULTILINE)
-_UNIT = re.compile(r"([^/]+\.(?:service|scope))(?=/|\Z)")
+_FDINFO = re.compile(r"^(flags|mnt_id|ino):\t(\d+)$", re.MULTILINE)
 _ROUNDS = 3
 _MOST_ROUNDS = 12
 """Listings of /proc while what they name is gone before it is read: its successor is in the next one."""
 _GONE = (2, 3)  # ENOENT, ESRCH: the process ended while we looked
+_EBADF = 9
+_INIT = "init.scope"  # what systemd calls the unit of pid 1, and what it is anywhere else
 
 
-class Stat(NamedTuple):
-    """The fields of /proc/PID/stat that matter here."""
-
-    command: str
-    state: str
-    flags: int
-    threads: int
-    started_ticks: int
-
-
-def parse_stat(text: bytes) -> Stat:
-    """Return the fields of /proc/PID/stat. The name may hold spaces and brackets. Raise ValueError."""
-    start, end = text.find(b"("), text.rfind(b")")
-    fields = text[end + 2 :].split()
-    if start < 0 or end < start or len(fields) < 20:
-        raise ValueError("'%s' is no process status line" % text[:80].decode("utf-8", "backslashreplace"))
-    return Stat(
-        command=text[start + 1 : end].decode("utf-8", "surrogateescape"),
-        state=fields[0].decode("ascii", "replace"),
-        flags=int(fields[6]),
-        threads=int(fields[17]),
-        started_ticks=int(fields[19]),
-    )
-
-
-def parse_status(text: bytes) -> Tuple[FrozenSet[int], FrozenSet[int]]:
-    """Return every uid and every gid a process acts with, its groups included. Raise ValueError."""
-    ids, groups = _IDS.search(text), _GROUPS.search(text)
-    if not ids or not groups:
-        raise ValueError("no Uid, Gid and Groups lines")
-    numbers = list(map(int, ids.groups()))
-    return frozenset(numbers[:4]), frozenset(numbers[4:] + list(map(int, groups.group(1).split())))
-
-
-def parse_inner(text: bytes) -> Tuple[int, ...]:
-    """Return the numbers that /proc/PID/status gives a process in PID namespaces below the reader's."""
-    found = _INNER.search(text)
-    return tuple(map(int, found[1].split())) if found else ()
-
-
-def parse_syscall(text: bytes) -> Optional[Tuple[bytes, List[int], int]]:
-    """Return number, arguments and stack pointer of the call a thread is blocked in.
-
-    ``None`` for one that runs or is blocked outside a system call. Raise ValueError.
-    """
-    fields = text.split()
-    if not fields:
-        raise ValueError("an empty line for a thread's system call")
-    if fields[0] in (b"running", b"-1"):
-        return None
-    if len(fields) != 9:
-        raise ValueError("'%s' is no system call line" % text.decode("ascii", "backslashreplace").strip())
-    return fields[0], [int(word, 16) for word in fields[1:7]], int(fields[7], 16)
-
-
-def parse_unit(text: bytes) -> Optional[str]:
-    """Return the outermost systemd unit of /proc/PID/cgroup (cgroups(7)), if there is one.
-
-    That one is the system's own: what a user's service manager or a container calls its units
-    further in could be any name, ``init.scope`` too.
-    """
-    for line in text.decode("utf-8", "surrogateescape").split("\n"):
-        hierarchy, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if (hierarchy == "0" and not controllers) or controllers == "name=systemd":
-            units = _UNIT.findall(path)
-            if units:
-                return str(units[0])
-    return None
-
-
-def parse_maps(text: bytes, devices: FrozenSet[str]) -> Tuple[Set[int], Set[Tuple[str, int, str]]]:
-    """Return the System V segment ids and the (device, inode, path) of files mapped on *devices*.
-
-    A segment's mapping has its id as inode and the name ``/SYSV<key> (deleted)`` (ipc/shm.c);
-    a memfd on the same device has an inode of the same kind of number, so the name counts there,
-    and all of it: any user can end a name like that. Raise ValueError.
-    """
-    segments: Set[int] = set()
-    files: Set[Tuple[str, int, str]] = set()
-    for line in text.split(b"\n"):
-        fields = line.split(None, 5)
-        if len(fields) < 6:
-            continue
-        if _SYSV.match(fields[5]):
-            segments.add(int(fields[4]))
-            continue
-        device = fields[3].decode("ascii", "replace")
-        if device in devices:
-            files.add((device, int(fields[4]), fields[5].decode("utf-8", "surrogateescape")))
-    return segments, files
-
-
-def lines_with(text: bytes, needles: Iterable[bytes]) -> bytes:
-    """Return the lines of *text* that hold any of *needles*: few, where a process has thousands."""
-    found: Dict[int, bytes] = {}
-    for needle in needles:
-        at = text.find(needle)
-        while at >= 0:
-            start, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
-            if end < 0:
-                end = len(text)
-            found[start] = text[start:end]
-            at = text.find(needle, end)
-    return b"\n".join(found.values())
-
-
-def device_text(dev: int) -> str:
-    """Return a device as /proc/PID/maps writes it."""
-    return "%02x:%02x" % (os.major(dev), os.minor(dev))
+Channels = Dict[int, Tuple[str, Any]]
+"""Descriptor to what it is, as far as a thread can be blocked on it: kind, and inode or (device, inode)."""
 
 
 class Wanted(NamedTuple):
     """What the scan has to look for; what nobody needs is not read."""
 
+    ipc: FrozenSet[int] = frozenset()
+    """The IPC namespaces whose objects we look for; 0 where the kernel has none."""
     shm_ids: bool = False
-    shm_dev: Optional[int] = None
-    mqueue_dev: Optional[int] = None
-    known: Mapping[Tuple[int, int], str] = NOTHING
-    """(device, inode) of every file that has a name, and its path."""
+    shm_devs: FrozenSet[int] = frozenset()
+    mqueue_devs: FrozenSet[int] = frozenset()
+    known: Mapping[File, str] = NOTHING
+    """(device, inode) of every file of /dev/shm and queue that has a name, and its path there."""
+    fifos: Mapping[File, str] = NOTHING
+    """(device, inode) of every FIFO that was found, and its path."""
+    pipes: bool = False
+    pipe_ends: bool = False
+    """Whether to tell of each pipe who has which end, and how full it is."""
+    sockets: bool = False
     queue_limits: bool = False
     threads: bool = False
+    spaces: bool = False
+    """Whether to tell in which namespaces each process is, and in which container where that is not ours."""
     units: bool = False
+    """Whether to tell the unit and the container of every process."""
     unreadable_ok: FrozenSet[str] = frozenset()
+
+
+class Scanned(NamedTuple):
+    """What a scan of /proc gave, for all namespaces that were wanted."""
+
+    processes: Processes
+    """As in the model; of System V objects and of /dev/shm nothing, see below."""
+    attached: Mapping[Tuple[int, int], Tuple[Process, ...]]
+    """(IPC namespace, segment id) to the processes that have it mapped."""
+    blocked: Mapping[Tuple[str, int, int], Tuple[Waiter, ...]]
+    """(kind, IPC namespace, id) to the threads blocked on it."""
+    unlinked: Mapping[int, Tuple[Unlinked, ...]]
+    """Device to the files of it without a name that a process still holds."""
+    pipes: Mapping[int, Optional[Pipe]]
+    """Inode to the pipe, ``None`` where it could not be measured."""
+    gaps: List[Gap]
+
+    def seen_from(self, namespace: int, shm_dev: Optional[int]) -> Processes:
+        """Return what concerns the objects of one IPC namespace and one /dev/shm."""
+        blocked: Dict[Tuple[str, Any], Tuple[Waiter, ...]] = dict(self.processes.blocked)
+        for (kind, where, number), waiters in self.blocked.items():
+            if where == namespace:
+                blocked[kind, number] = waiters
+        return self.processes._replace(
+            attached={segment: them for (where, segment), them in self.attached.items() if where == namespace},
+            blocked=blocked,
+            unlinked=self.unlinked.get(shm_dev, ()) if shm_dev is not None else (),
+        )
 
 
 class _Found:
@@ -207,10 +127,16 @@ class _Found:
 
     def __init__(self) -> None:
         self.by_pid: Dict[int, Process] = {}
-        self.attached: Dict[int, List[Process]] = {}
-        self.holding: Dict[Tuple[int, int], List[Process]] = {}
+        self.attached: Dict[Tuple[int, int], List[Process]] = {}
+        self.holding: Dict[File, List[Process]] = {}
         self.blocked: Dict[Tuple[str, Any], List[Waiter]] = {}
-        self.unlinked: Dict[int, Tuple[int, int, str]] = {}
+        self.blocked_in: Dict[Tuple[str, int, int], List[Waiter]] = {}
+        self.unlinked: Dict[File, Tuple[int, int, str]] = {}
+        self.ends: Dict[Tuple[str, Any], List[End]] = {}
+        self.sockets: Dict[int, List[Process]] = {}
+        self.signals: Dict[int, Tuple[int, int]] = {}
+        self.pipes: Dict[int, Optional[Pipe]] = {}
+        self.unmeasured: Dict[int, Tuple[str, int]] = {}
         self.mqueue_limits: Dict[int, int] = {}
         self.unlinked_queues: Dict[Tuple[int, int], Tuple[int, int, int]] = {}
         self.gaps: List[Gap] = []
@@ -229,14 +155,14 @@ def read_processes(
     roots: Roots,
     kernel: Kernel,
     wanted: Wanted,
-    own: Tuple[int, Sequence[Mount], float],
+    own: Tuple[Sequence[Mount], float],
     deadline: float,
     machine: str,
-) -> Tuple[Processes, List[Gap]]:
+) -> Scanned:
     """Scan all processes until *deadline* (a reading of time.monotonic()).
 
-    *own* is our IPC namespace, our mounts and the epoch second of boot. Processes that began
-    while we looked are looked at too, so one that forks and ends in between is not missed.
+    *own* is our mounts and the epoch second of boot. Processes that began while we looked are
+    looked at too, so one that forks and ends in between is not missed.
     """
     scan = _Scan(roots.proc, kernel, wanted, own, machine)
     if roots.foreign:
@@ -279,38 +205,37 @@ class _Scan:
         proc: Directory,
         kernel: Kernel,
         wanted: Wanted,
-        own: Tuple[int, Sequence[Mount], float],
+        own: Tuple[Sequence[Mount], float],
         machine: str,
     ) -> None:
         self.proc, self.kernel, self.wanted = proc, kernel, wanted
-        self.namespace, mounts, self.booted_at = own
+        mounts, self.booted_at = own
         self.ticks = clock_ticks()
         self.found = _Found()
         self.calls = BLOCKING_CALLS.get(machine)
-        self.devices = frozenset(dev for dev in (wanted.shm_dev, wanted.mqueue_dev) if dev is not None)
-        self.mapped = {device_text(wanted.shm_dev): wanted.shm_dev} if wanted.shm_dev is not None else {}
+        if self.calls is not None and (wanted.fifos or wanted.pipe_ends):
+            self.calls = {**self.calls, **CHANNEL_CALLS[machine]}
+        self.compat = COMPAT_CALLS | COMPAT_OPENS if wanted.fifos else COMPAT_CALLS
+        self.devices = wanted.shm_devs | wanted.mqueue_devs
+        self.fifo_devices = frozenset(dev for dev, _ in wanted.fifos)
+        self.mapped = {device_text(dev): dev for dev in wanted.shm_devs}
         self.needles = tuple((" %s " % text).encode() for text in self.mapped)
         if wanted.shm_ids:
             self.needles += (b" /SYSV",)
-        self.mount_devices: Dict[str, Dict[int, int]] = {}
-        self.prefixes: Dict[str, Tuple[str, ...]] = {}
+        self.spaces = Spaces(proc, mounts, self.devices, wanted.known)
         self.names = frozenset(path[1:] for path in wanted.known.values())
-        self.mountable = {(dev, path): (dev, ino) for (dev, ino), path in wanted.known.items()}
-        self.mounted: Dict[str, List[Tuple[int, int]]] = {}
+        self.fifo_names: Dict[str, List[File]] = {}
+        for file, path in wanted.fifos.items():
+            self.fifo_names.setdefault(path[path.rfind("/") + 1 :], []).append(file)
         self.ended: Set[int] = set()
-        try:
-            self.own_mounts = proc.link("self/ns/mnt")
-        except OSError:
-            self.own_mounts = ""
-        if mounts:  # else not even our own table could be read, and "no mount" would be wrong
-            self._learn(self.own_mounts, mounts)
+        self.groups: Dict[bytes, Tuple[Optional[str], Optional[str]]] = {}
 
-    def nothing(self, why: str) -> Tuple[Processes, List[Gap]]:
+    def nothing(self, why: str) -> Scanned:
         """Look at no process, for a reason."""
         self._unseen("processes", why)
         return self._result()
 
-    def run(self, deadline: float) -> Tuple[Processes, List[Gap]]:
+    def run(self, deadline: float) -> Scanned:
         """Look at every process, and again at those that a later listing shows."""
         if self.wanted.threads and self.calls is None:
             self._gap(Evidence.BLOCKED, "blocked threads", "this machine's system call numbers are not known")
@@ -348,9 +273,13 @@ class _Scan:
     def _unseen(self, what: str, why: str) -> None:
         for evidence in (Evidence.PROCESSES, Evidence.MAPS, Evidence.DESCRIPTORS, Evidence.BLOCKED):
             self._gap(evidence, what, why)
+        if self.wanted.spaces:
+            self._gap(Evidence.NAMESPACES, what, why)
 
-    def _gap(self, evidence: str, what: str, why: str, pid: Optional[int] = None) -> None:
-        self.found.gaps.append(Gap(evidence, what, why, pid=pid))
+    def _gap(
+        self, evidence: str, what: str, why: str, pid: Optional[int] = None, kind: Optional[str] = None
+    ) -> None:
+        self.found.gaps.append(Gap(evidence, what, why, kind=kind, pid=pid))
 
     def _process(self, name: str) -> None:
         try:
@@ -377,12 +306,49 @@ class _Scan:
                 gids=gids,
                 kernel_thread=bool(stat.flags & PF_KTHREAD),
                 zombie=stat.state in "ZX" and stat.threads <= 1,
-                unit=self._unit(directory, int(name)) if self.wanted.units else None,
                 inner_pids=parse_inner(status),
             )
+            if process.lives:
+                process = self._placed(directory, process)
+                self._signals(status)
             self.found.by_pid[process.pid] = process
             if process.lives:
                 self._look_at(directory, process, stat)
+
+    def _placed(self, directory: Directory, process: Process) -> Process:
+        """Return the process with its namespaces, unit and container, as far as they are wanted."""
+        wanted = self.wanted
+        ipc = mnt = net = 0
+        if wanted.spaces:
+            try:
+                link = directory.link
+                ipc, mnt, net = (parse_namespace(link(name)) for name in ("ns/ipc", "ns/mnt", "ns/net"))
+            except FileNotFoundError:
+                pass  # it is just ending, or this kernel lacks the namespaces
+            except OSError as error:
+                if error.errno not in _GONE:
+                    what = "namespaces of pid %d (%s)" % (process.pid, process.command)
+                    self._gap(Evidence.NAMESPACES, what, error.strerror or str(error), process.pid)
+        unit = container = None
+        if wanted.units or (mnt and "mnt:[%d]" % mnt != self.spaces.own):
+            try:
+                text = directory.read_record("cgroup")
+                if text not in self.groups:  # the same for all processes of a service
+                    self.groups[text] = parse_unit(text), parse_container(text)
+                unit, container = self.groups[text]
+            except OSError:
+                pass  # without control groups there are neither
+        if wanted.units and process.pid == 1:
+            unit = _INIT
+        return process._replace(ipc=ipc, mnt=mnt, net=net, unit=unit if wanted.units else None, container=container)
+
+    def _signals(self, status: bytes) -> None:
+        """Note how many signals wait for the processes of a user: one count for all, a limit for each."""
+        found = parse_signals(status)
+        if found is not None:
+            uid, queued, limit = found
+            most, least = self.found.signals.get(uid, (0, limit))
+            self.found.signals[uid] = (max(most, queued), min(least, limit))
 
     @staticmethod
     def _ids_of_threads(
@@ -457,14 +423,16 @@ class _Scan:
 
         Return whether something vanished although the process goes on: then a second look helps.
         """
-        queues: Dict[int, Tuple[int, int]] = {}
+        channels: Channels = {}
         vanished = False
-        if self.devices:  # before the maps: a file that is mapped and closed meanwhile is in either
-            vanished |= self._guarded(directory, process, lambda: self._tables(directory, process, threads, queues))
+        wanted = self.wanted
+        if self.devices or wanted.fifos or wanted.pipes or wanted.sockets:
+            # Before the maps: a file that is mapped and closed meanwhile is in either.
+            vanished |= self._guarded(directory, process, lambda: self._tables(directory, process, threads, channels))
         if self.needles:
             vanished |= self._guarded(directory, process, lambda: self._maps(directory, process))
-        if self.wanted.threads and self.calls is not None:
-            vanished |= self._guarded(directory, process, lambda: self._threads(directory, process, threads, queues))
+        if wanted.threads and self.calls is not None:
+            vanished |= self._guarded(directory, process, lambda: self._threads(directory, process, threads, channels))
         if self.wanted.queue_limits:
             self._queue_limit(directory, process)
         return vanished
@@ -491,7 +459,7 @@ class _Scan:
     @staticmethod
     def _unit(directory: Directory, pid: int) -> Optional[str]:
         if pid == 1:
-            return "init.scope"  # what systemd calls it, and what it is anywhere else
+            return _INIT
         try:
             return parse_unit(directory.read("cgroup"))
         except OSError:
@@ -513,25 +481,29 @@ class _Scan:
             segments, files = parse_maps(lines, frozenset(self.mapped))
         except ValueError as error:
             raise _UnreadableError(Evidence.MAPS, "memory maps", OSError(0, str(error))) from error
-        if segments and self._in_our_namespace(directory, Evidence.MAPS):
-            for segment in segments:
-                self._note(self.found.attached.setdefault(segment, []), process)
+        if segments:
+            namespace = self._ipc(directory, Evidence.MAPS)
+            if namespace in self.wanted.ipc:
+                for segment in segments:
+                    self._note(self.found.attached.setdefault((namespace, segment), []), process)
         for device, ino, path in files:
             self._hold((self.mapped[device], ino), process)
             if (self.mapped[device], ino) not in self.wanted.known:
                 self._unlinked(directory, device, ino, path, text)
 
-    def _in_our_namespace(self, directory: Directory, evidence: str, thread: str = "") -> bool:
-        if not self.namespace:
-            return True  # this kernel has no IPC namespaces, or no links to them
+    def _ipc(self, directory: Directory, evidence: str, thread: str = "") -> int:
+        """Return the IPC namespace of a thread; 0 where this kernel has none, or no links to them."""
+        if 0 in self.wanted.ipc:
+            return 0
         try:
-            return parse_namespace(directory.link(thread + "ns/ipc")) == self.namespace
+            return parse_namespace(directory.link(thread + "ns/ipc"))
         except OSError as error:
             raise _UnreadableError(evidence, "IPC namespace", error) from error
 
     def _unlinked(self, directory: Directory, device: str, ino: int, path: str, text: bytes) -> None:
         """Note a mapped file without a name: link count 0 is the proof, not the word "deleted"."""
-        if ino in self.found.unlinked:
+        file = (self.mapped[device], ino)
+        if file in self.found.unlinked:
             return
         pattern = rb"^([0-9a-f]+-[0-9a-f]+) \S+ \S+ %s %d " % (device.encode(), ino)
         found = re.search(pattern, text, re.MULTILINE)
@@ -544,7 +516,7 @@ class _Scan:
                 self._gap(Evidence.UNLINKED, "size of '%s'" % path, "the link count cannot be read")
             return
         if info.nlink == 0:
-            self.found.unlinked[ino] = (info.size, info.blocks, path)
+            self.found.unlinked[file] = (info.size, info.blocks, path)
 
     def _hold(self, file: Tuple[int, int], process: Process) -> None:
         self._note(self.found.holding.setdefault(file, []), process)
@@ -556,11 +528,9 @@ class _Scan:
 
     # ------------------------------------------------------------- descriptors
 
-    def _tables(
-        self, directory: Directory, process: Process, threads: int, queues: Dict[int, Tuple[int, int]]
-    ) -> None:
+    def _tables(self, directory: Directory, process: Process, threads: int, channels: Channels) -> None:
         """Look at the descriptors of a process, and at those of threads that left its table (unshare(2))."""
-        self._descriptors(directory, process, queues)
+        self._descriptors(directory, process, channels, process.pid)
         if threads == 1:
             return
         seen = [process.pid]
@@ -576,7 +546,7 @@ class _Scan:
                 continue
             try:
                 with directory.directory("task/%d" % tid) as thread:
-                    self._descriptors(thread, process, queues)
+                    self._descriptors(thread, process, channels, tid)
             except _UnreadableError as error:
                 if not error.gone:
                     raise
@@ -585,93 +555,149 @@ class _Scan:
             if None not in answers:
                 seen.append(tid)
 
-    def _descriptors(self, directory: Directory, process: Process, queues: Dict[int, Tuple[int, int]]) -> None:
-        link = directory.link
+    def _descriptors(self, directory: Directory, process: Process, channels: Channels, tid: int) -> None:
+        wanted, sockets = self.wanted, self.found.sockets
+        links: List[Tuple[str, str]] = []
+        pipes: List[Tuple[int, int]] = []
         try:
             with directory.directory("fd") as descriptors:
                 numbers = descriptors.names()
                 if not numbers and parse_stat(directory.read_record("stat")).state in "ZX":
                     raise _ended()
                 link = descriptors.link
-                links = []
                 for number in numbers:
                     try:
                         target = link(number)
                     except FileNotFoundError:
                         continue  # closed since the listing
-                    if target[0] == "/":
+                    first = target[0]
+                    if first == "/":
                         links.append((number, target))
+                    elif first == "s":
+                        if wanted.sockets and target.startswith("socket:["):
+                            self._note(sockets.setdefault(int(target[8:-1]), []), process)
+                    elif first == "p" and wanted.pipes and target.startswith("pipe:["):
+                        pipes.append((int(number), int(target[6:-1])))
+                if wanted.pipe_ends:
+                    self._ends(descriptors, process, pipes)
         except OSError as error:
             raise _UnreadableError(Evidence.DESCRIPTORS, "descriptors", error) from error
-        space = self._mount_space(directory)
-        for bound in self.mounted.pop(space, ()):
-            self._hold(bound, process)
-        prefixes, names = self.prefixes[space], self.names
-        for number, target in links:
-            # The name alone counts, too: a descriptor may come from a mount that this process does not have.
-            slash = target.rfind("/")
-            if slash == 0 or target.startswith(prefixes) or target[slash + 1 :] in names:
-                file = self._file(directory, space, number, target)
-                if file is not None:
-                    self._hold(file, process)
-                    if file[0] == self.wanted.mqueue_dev:
-                        queues[int(number)] = file
-                    if file not in self.wanted.known:
-                        self._nameless(directory, process, number, target, file)
+        for fd, ino in pipes:
+            channels[fd] = ("pipe", ino)
+        self._measure(directory, process, [one for one in pipes if self.found.pipes.get(one[1]) is None], tid)
+        if self.devices or self.fifo_names:
+            self._files(directory, process, channels, links)
 
-    def _mount_space(self, directory: Directory) -> str:
-        """Return the mount namespace of a process, having learnt its mounts."""
+    def _files(
+        self, directory: Directory, process: Process, channels: Channels, links: Sequence[Tuple[str, str]]
+    ) -> None:
+        """Note which of our files are open."""
         try:
-            # Without links to mount namespaces (before Linux 3.8) their tables tell them apart.
-            text = b"" if self.own_mounts else directory.read("mountinfo")
-            space = directory.link("ns/mnt") if self.own_mounts else text.decode("latin-1")
-            if space in self.prefixes:
-                return space
-            mounts = parse_mountinfo(text or directory.read("mountinfo"))
-            rooted = directory.link("root") == "/"
+            space = self.spaces.of(directory)
         except (OSError, ValueError) as error:
             failure = error if isinstance(error, OSError) else OSError(0, str(error))
             raise _UnreadableError(Evidence.DESCRIPTORS, "mounts", failure) from error
-        self._learn(space, mounts)
-        if not rooted:  # its paths are not ours: look at every one
-            self.prefixes[space] = ("/",)
-        return space
-
-    def _learn(self, space: str, mounts: Sequence[Mount]) -> None:
-        points = {mount.point for mount in mounts if mount.dev in self.devices}
-        self.mount_devices[space] = {mount.mount_id: mount.dev for mount in mounts}
-        self.prefixes[space] = tuple(point.rstrip("/") + end for point in points for end in ("/", " (deleted)"))
-        self.prefixes[space] += tuple(point for point in points if point != "/")
-        mounted = [self.mountable.get((mount.dev, mount.root)) for mount in mounts if mount.dev in self.devices]
-        self.mounted[space] = [file for file in mounted if file is not None]
+        for bound in space.bound:
+            self._hold(bound, process)
+        space.bound = []
+        prefixes, names, fifo_names, mqueue_devs = space.prefixes, self.names, self.fifo_names, self.wanted.mqueue_devs
+        for number, target in links:
+            # The name alone counts, too: a descriptor may come from a mount that this process does not have.
+            slash = target.rfind("/")
+            name = target[slash + 1 :]
+            if slash == 0 or target.startswith(prefixes) or name in names or name in fifo_names:
+                file, flags = self._file(directory, space, number, target)
+                if file is None:
+                    continue
+                if file in self.wanted.fifos:
+                    self._end(("fifo", file), process, int(number), (flags + 1) & 3)
+                    channels[int(number)] = ("fifo", file)
+                    continue
+                self._hold(file, process)
+                if file[0] in mqueue_devs:
+                    channels[int(number)] = ("posix-mq", file)
+                if file not in self.wanted.known:
+                    self._nameless(directory, process, number, target, file)
 
     def _file(
-        self, directory: Directory, space: str, number: str, target: str
-    ) -> Optional[Tuple[int, int]]:
-        """Return device and inode behind a descriptor, if it is on one of our file systems.
+        self, directory: Directory, space: Space, number: str, target: str
+    ) -> Tuple[Optional[File], int]:
+        """Return device and inode behind a descriptor, if it is one of our files, and how it was opened.
 
         fdinfo answers without touching the file. A queue opened by mq_open(3) is on the kernel's
         own mount, which no table shows, and so is a file of a mount that was detached; only these
         are followed, and only where the inode is one we look for or the name is gone.
         """
         try:
-            text = directory.read_record("fdinfo/" + number).decode("ascii", "replace")
-            fields = {name: int(value) for name, value in _FDINFO.findall(text)}
-            dev = self.mount_devices[space].get(fields.get("mnt_id", -1))
-            ino = fields.get("ino")
-            if dev is not None and dev not in self.devices:
-                return None
+            fields = dict(_FDINFO.findall(directory.read_record("fdinfo/" + number).decode("ascii", "replace")))
+            flags = int(fields.get("flags", "0"), 8)
+            dev = space.devices.get(int(fields.get("mnt_id", -1)))
+            ino = int(fields["ino"]) if "ino" in fields else None  # since Linux 5.14
+            if dev is not None and dev not in self.devices and dev not in self.fifo_devices:
+                return None, 0
             if dev is not None and ino is not None:
-                return dev, ino
+                return self._ours((dev, ino)), flags
             looked_for = ino is None or any((device, ino) in self.wanted.known for device in self.devices)
-            if dev is None and not looked_for and not target.endswith(" (deleted)"):
-                return None
+            if dev is None and not looked_for and not target.endswith(DELETED):
+                return None, 0
             info = directory.info("fd/" + number, follow=True)
         except FileNotFoundError:
-            return None
+            return None, 0
         except OSError as error:
             raise _UnreadableError(Evidence.DESCRIPTORS, "descriptor %s" % number, error) from error
-        return (info.dev, info.ino) if info.dev in self.devices else None
+        return self._ours((info.dev, info.ino)), flags
+
+    def _ours(self, file: File) -> Optional[File]:
+        return file if file[0] in self.devices or file in self.wanted.fifos else None
+
+    def _ends(self, descriptors: Directory, process: Process, pipes: Sequence[Tuple[int, int]]) -> None:
+        """Note the ends of pipes: the mode of a descriptor's link shows what it was opened for (fs/proc/fd.c)."""
+        for number, ino in pipes:
+            try:
+                mode = descriptors.info(str(number)).mode
+            except FileNotFoundError:
+                continue
+            self._end(("pipe", ino), process, number, (mode >> 8 & 1) | (mode >> 6 & 2))
+
+    def _end(self, what: Tuple[str, Any], process: Process, number: int, access: int) -> None:
+        """Note a descriptor on a pipe or FIFO; *access* has bit 1 for reading and bit 2 for writing."""
+        end = End(process, number, reads=bool(access & 1), writes=bool(access & 2))
+        self.found.ends.setdefault(what, []).append(end)
+
+    def _measure(
+        self, directory: Directory, process: Process, pipes: Sequence[Tuple[int, int]], tid: int
+    ) -> None:
+        """Ask for the size of pipes not measured yet, through the descriptors of this process."""
+        if not pipes:
+            return
+        found = self.found
+        inodes = [ino for _, ino in pipes]
+        for ino in inodes:
+            found.pipes.setdefault(ino, None)
+        why = ""
+        if tid != process.pid:  # pidfd_getfd(2) takes from the table of the main thread
+            why, pipes = "only a thread of its own has it open", ()
+        try:
+            with held(self.kernel, process.pid) as pidfd:
+                directory.read_record("stat")  # fails if the number is another process's by now
+                for number, ino in pipes:
+                    if found.pipes[ino] is None:
+                        found.pipes[ino] = self._measured(pidfd, number, ino)
+        except OSError as error:
+            if error.errno in _GONE:
+                return
+            why = error.strerror or str(error)
+        for ino in inodes if why else ():
+            if found.pipes[ino] is None:
+                found.unmeasured.setdefault(ino, (why, process.pid))
+
+    def _measured(self, pidfd: int, number: int, ino: int) -> Optional[Pipe]:
+        try:
+            return measure(self.kernel, pidfd, number, ino, fill=self.wanted.pipe_ends)
+        except OSError as error:
+            if error.errno == _EBADF:
+                return None
+            raise
 
     def _nameless(
         self, directory: Directory, process: Process, number: str, target: str, file: Tuple[int, int]
@@ -681,8 +707,8 @@ class _Scan:
             info = directory.info("fd/" + number, follow=True)
             if info.nlink:
                 return
-            if file[0] == self.wanted.shm_dev:
-                self.found.unlinked.setdefault(file[1], (info.size, info.blocks, target))
+            if file[0] in self.wanted.shm_devs:
+                self.found.unlinked.setdefault(file, (info.size, info.blocks, target))
             elif file not in self.found.unlinked_queues:
                 with directory.opened("fd/" + number, follow=True) as fd:
                     attributes = self.kernel.queue_attributes(fd)
@@ -694,17 +720,15 @@ class _Scan:
 
     # ------------------------------------------------------------- threads
 
-    def _threads(
-        self, directory: Directory, process: Process, threads: int, queues: Dict[int, Tuple[int, int]]
-    ) -> None:
+    def _threads(self, directory: Directory, process: Process, threads: int, channels: Channels) -> None:
         try:
             if threads == 1:
-                self._thread(directory, "syscall", process, process.pid, queues)
+                self._thread(directory, "", process, process.pid, channels)
                 return
             answers = 0
             for name in directory.names("task"):
                 try:
-                    self._thread(directory, "task/%s/syscall" % name, process, int(name), queues)
+                    self._thread(directory, "task/%s/" % name, process, int(name), channels)
                     answers += 1
                 except OSError as error:
                     if error.errno not in _GONE:
@@ -715,17 +739,12 @@ class _Scan:
             raise _UnreadableError(Evidence.BLOCKED, "system calls", error) from error
 
     def _thread(
-        self,
-        directory: Directory,
-        path: str,
-        process: Process,
-        tid: int,
-        queues: Dict[int, Tuple[int, int]],
+        self, directory: Directory, place: str, process: Process, tid: int, channels: Channels
     ) -> None:
-        text = directory.read_record(path)
+        text = directory.read_record(place + "syscall")
         number = text.split(b" ", 1)[0]
         call = self.calls.get(number) if self.calls else None
-        if call is None and number not in COMPAT_CALLS:
+        if call is None and number not in self.compat:
             return
         try:
             parsed = parse_syscall(text)
@@ -736,21 +755,53 @@ class _Scan:
             return
         _, arguments, stack = parsed
         if stack < _COMPAT_TOP:
-            if number in COMPAT_CALLS or call is not None:
-                why = "it is a 32-bit thread, whose calls have other numbers"
-                self._gap(Evidence.BLOCKED, "system call of thread %d" % tid, why, process.pid)
+            self._other_numbers(number, call, process, tid)
             return
         if call is None:
             return
         kind, name = call
-        target: Any = arguments[0] & 0xFFFFFFFF
-        if kind == "posix-mq":
-            target = queues.get(target)
-            if target is None:
-                return
-        elif not self._in_our_namespace(directory, Evidence.BLOCKED, path[: -len("syscall")]):
+        target = arguments[0] & 0xFFFFFFFF
+        waiter = Waiter(process, tid, name)
+        if kind == BY_FD:
+            channel = channels.get(target)
+            if channel is not None:
+                self.found.blocked.setdefault(channel, []).append(waiter)
+        elif kind == BY_PATH:
+            self._opener(directory, place, waiter, arguments)
+        else:
+            namespace = self._ipc(directory, Evidence.BLOCKED, place)
+            if namespace in self.wanted.ipc:
+                self.found.blocked_in.setdefault((kind, namespace, target), []).append(waiter)
+
+    def _other_numbers(
+        self, number: bytes, call: Optional[Tuple[str, str]], process: Process, tid: int
+    ) -> None:
+        """Say that the call of a 32-bit thread may be one of ours, and of which sort."""
+        ours = number in COMPAT_CALLS or (call is not None and call[0] not in (BY_PATH, BY_FD))
+        if ours or number in COMPAT_OPENS:
+            why = "it is a 32-bit thread, whose calls have other numbers"
+            what = "system call of thread %d" % tid
+            self._gap(Evidence.BLOCKED, what, why, process.pid, None if ours else "fifo")
+
+    def _opener(self, directory: Directory, place: str, waiter: Waiter, arguments: Sequence[int]) -> None:
+        """Note a thread that waits in open for the other end of a FIFO."""
+        call = parse_open(waiter.call, arguments)
+        if call is None or not self.wanted.fifos:
             return
-        self.found.blocked.setdefault((kind, target), []).append(Waiter(process, tid, name))
+        try:
+            at_home = directory.link(place + "ns/mnt") == self.spaces.own and directory.link(place + "root") == "/"
+            found = blocked_on(directory, place, call, (self.wanted.fifos, self.fifo_names), at_home=at_home)
+        except (OSError, ValueError) as error:
+            if getattr(error, "errno", 0) in _GONE:
+                return  # it ended, or what it opens has no such name
+            what = "the path that thread %d opens" % waiter.tid
+            why = getattr(error, "strerror", None) or str(error)
+            self._gap(Evidence.BLOCKED, what, why, waiter.process.pid, "fifo")
+            return
+        if found is not None:
+            file, access = found
+            named = waiter._replace(call=(waiter.call + " " + access).strip())
+            self.found.blocked.setdefault(("fifo", file), []).append(named)
 
     # ------------------------------------------------------------- limits
 
@@ -765,7 +816,7 @@ class _Scan:
             known = self.found.mqueue_limits.get(uid)
             self.found.mqueue_limits[uid] = limit if known is None else min(known, limit)
 
-    def _result(self) -> Tuple[Processes, List[Gap]]:
+    def _result(self) -> Scanned:
         found = self.found
         users: Dict[int, List[Process]] = {}
         groups: Dict[int, List[Process]] = {}
@@ -775,19 +826,41 @@ class _Scan:
                     users.setdefault(uid, []).append(process)
                 for gid in process.gids:
                     groups.setdefault(gid, []).append(process)
-        unlinked = tuple(
-            Unlinked(ino, size, blocks, path, tuple(found.holding.get((self.wanted.shm_dev or 0, ino), ())))
-            for ino, (size, blocks, path) in sorted(found.unlinked.items())
-        )
-        result = Processes(
+        unlinked: Dict[int, List[Unlinked]] = {}
+        for (dev, ino), (size, blocks, path) in sorted(found.unlinked.items()):
+            holders = tuple(found.holding.get((dev, ino), ()))
+            unlinked.setdefault(dev, []).append(Unlinked(ino, size, blocks, path, holders))
+        self._unmeasured()
+        processes = Processes(
             by_pid=found.by_pid,
-            attached={key: tuple(value) for key, value in found.attached.items()},
-            holding={key: tuple(value) for key, value in found.holding.items()},
-            blocked={key: tuple(value) for key, value in found.blocked.items()},
-            unlinked=unlinked,
+            holding=_frozen(found.holding),
+            blocked=_frozen(found.blocked),
             mqueue_limits=found.mqueue_limits,
             unlinked_queues=tuple(found.unlinked_queues.values()),
-            users={key: tuple(value) for key, value in users.items()},
-            groups={key: tuple(value) for key, value in groups.items()},
+            users=_frozen(users),
+            groups=_frozen(groups),
+            ends=_frozen(found.ends),
+            sockets=_frozen(found.sockets),
+            signals=found.signals,
         )
-        return result, found.gaps
+        return Scanned(
+            processes, _frozen(found.attached), _frozen(found.blocked_in), _frozen(unlinked), found.pipes, found.gaps
+        )
+
+    def _unmeasured(self) -> None:
+        """Say whose pipes could not be measured; forget those that were closed while we looked."""
+        found = self.found
+        found.pipes = {ino: pipe for ino, pipe in found.pipes.items() if pipe is not None or ino in found.unmeasured}
+        whys: Dict[Tuple[str, int], int] = {}
+        for ino, (why, pid) in found.unmeasured.items():
+            if found.pipes[ino] is None:
+                whys[why, pid] = whys.get((why, pid), 0) + 1
+        for (why, pid), count in whys.items():
+            what = "size of %s of pid %d (%s)" % (
+                "1 pipe" if count == 1 else "%d pipes" % count, pid, found.by_pid[pid].command,
+            )  # fmt: skip
+            self._gap(Evidence.PIPES, what, why, pid, "pipe")
+
+
+def _frozen(lists: Mapping[Any, List[Any]]) -> Dict[Any, Any]:
+    return {key: tuple(value) for key, value in lists.items()}

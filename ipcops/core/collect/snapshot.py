@@ -1,185 +1,427 @@
 """One look at the host: every source in an order that lets none contradict the next.
 
 Tables first, processes after: a number that stands in a table and is not among the processes
-has ended by then, while the other order would call a process dead that began in between.
+has ended by then, while the other order would call a process dead that began in between. One
+pass over /proc serves all tables, those of other namespaces, too.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import fs
 from ..errors import UndeterminedError
 from ..fs import Roots
 from ..kernel import Kernel
-from ..model import SYSV_KINDS, Evidence, Gap, Semaphores, ShmMount, Snapshot, Table
+from ..model import Evidence, Facts, Gap, Place, Process, Semaphores, Snapshot, Table
 from ..policy import Policy
-from . import devshm, host, limits, mounts, mqueue, processes, sysvipc, users
+from . import facts, host, locks, processes, sockets, systemd, users
+from .gather import FILE_KINDS, IPC_KINDS, SOCKET_KINDS, Gathered, ask, gather, only
 
-_REMOVED = (22, 43)
-"""EINVAL, EIDRM: the object was removed since the table was read (semctl(2))."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .visit import Entry, Visitor
 
-FILE_KINDS = ("posix-shm", "posix-sem")
+Ask = Callable[[Snapshot], Iterable[int]]
 
 
-def take(
-    roots: Roots,
-    kernel: Kernel,
-    policy: Policy,
-    kinds: Sequence[str],
-    *,
-    deadline: Optional[float] = None,
-    ask_about: Callable[[Snapshot], Iterable[int]],
-) -> Snapshot:
-    """Return a snapshot of *kinds*.
+class Look(NamedTuple):
+    """What to look at, and how closely."""
 
-    *deadline* in seconds overrides the policy's. *ask_about* is given the snapshot and returns
-    the rows of the ``sem`` table whose single semaphores the kernel is to be asked about: with
-    tens of thousands of sets that is done only where it decides something. Raise
-    UndeterminedError when there is no /proc to look at.
+    kinds: Tuple[str, ...]
+    deadline: Optional[float] = None
+    """Seconds; ``None`` for the policy's."""
+    everywhere: bool = False
+    """Whether to enter every other namespace of the host."""
+    host: bool = False
+    """Whether the host itself is looked at: its settings, and who shares which namespace."""
+    details: bool = False
+    """Whether to tell who has which end of a pipe open and who truly holds a lock."""
+    units: bool = False
+    """Whether to tell unit and container of every process."""
+    probe: bool = False
+    """Whether to try a connection of the wrong type to socket files that seem stale."""
+
+
+class _Spot(NamedTuple):
+    """What was gathered in one place, and how to get there again: ``None`` for our own."""
+
+    gathered: Gathered
+    entry: Optional[Entry] = None
+
+
+def take(roots: Roots, kernel: Kernel, policy: Policy, look: Look, *, ask_about: Ask) -> List[Snapshot]:
+    """Return a snapshot of our own namespaces and, after it, of every other that was asked for.
+
+    *ask_about* is given each snapshot and returns the rows of its ``sem`` table whose single
+    semaphores the kernel is to be asked about: with tens of thousands of sets that is done only
+    where it decides something. Raise UndeterminedError when there is no /proc to look at.
     """
-    began = time.monotonic()
-    limit = began + (policy["scan", "deadline"] if deadline is None else deadline)
-    try:
-        uptime = host.read_uptime(roots.proc)
-    except (OSError, ValueError) as error:
-        raise UndeterminedError("/proc/uptime cannot be read (%s): is /proc mounted?" % error) from error
-    now = time.time()
-    namespace = host.read_namespace(roots.proc)
-    machine = host.read_host(roots.proc)
-    gaps: List[Gap] = []
-    own_mounts = _own_mounts(roots, gaps)
-    values, missing = limits.read_limits(roots.proc, tuple(kinds))
-    gaps += missing
-
-    tables: Dict[str, Table] = {}
-    for kind in SYSV_KINDS:
-        if kind in kinds:
-            table, missing = sysvipc.read_table(roots.proc, kernel, kind)
-            gaps += missing
-            if table is not None:
-                tables[kind] = table
-    place: Optional[ShmMount] = None
-    known_files: List[Table] = []
-    if not set(kinds).isdisjoint(FILE_KINDS):
-        files, place, missing = devshm.read_devshm(roots, own_mounts)
-        gaps += [gap for gap in missing if gap.kind is None or gap.kind in kinds]
-        tables.update({kind: table for kind, table in files.items() if kind in kinds})
-        known_files += files.values()
-    queues = mqueue.Queues(None, None, None, [])
-    if "posix-mq" in kinds:
-        queues = mqueue.read_queues(kernel, own_mounts, namespace, notify=policy["scan", "mq_notify"])
-        gaps += queues.gaps
-        if queues.table is not None:
-            tables["posix-mq"] = queues.table
-            known_files.append(queues.table)
-
-    wanted = _wanted(policy, tables, place, queues, known_files)
-    scanned, missing = processes.read_processes(
-        roots, kernel, wanted, (namespace, own_mounts, now - uptime), limit, machine.arch
-    )
-    gaps += missing
-    uids, gids = _ids(tables.values())
-    snapshot = Snapshot(
-        host=machine,
-        now=now,
-        uptime=uptime,
-        seconds=0.0,
-        privileged=fs.is_root(),
-        namespace=namespace,
-        kinds=tuple(kinds),
-        tables=tables,
-        limits=values,
-        processes=scanned,
-        semaphores={},
-        shm_mount=place,
-        mqueue_mounted=queues.mounted,
-        users=users.read_users(uids),
-        groups=users.read_groups(gids),
-        members=users.read_members(policy.groups),
-        strangers=users.read_strangers(policy.people),
-        gaps=tuple(gaps),
-    )
-    semaphores: Dict[int, Semaphores] = {}
-    if "sem" in tables:
-        semaphores, gone = _ask(kernel, tables["sem"], ask_about(snapshot), limit, gaps)
-        if gone:
-            tables["sem"] = _without(tables["sem"], gone)
-    return snapshot._replace(semaphores=semaphores, gaps=tuple(gaps), seconds=time.monotonic() - began)
+    return _Taking(roots, kernel, policy, look).run(ask_about)
 
 
-def _own_mounts(roots: Roots, gaps: List[Gap]) -> List[mounts.Mount]:
-    try:
-        return mounts.parse_mountinfo(roots.proc.read("self/mountinfo"))
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        gaps.append(Gap(Evidence.MOUNT, "/proc/self/mountinfo", why))
-        return []
+class _Taking:
+    """The steps of one look."""
+
+    def __init__(self, roots: Roots, kernel: Kernel, policy: Policy, look: Look) -> None:
+        self.roots, self.kernel, self.policy, self.look = roots, kernel, policy, look
+        self.began = time.monotonic()
+        self.limit = self.began + (policy["scan", "deadline"] if look.deadline is None else look.deadline)
+        self.gaps: List[Gap] = []
+        self.visitor: Optional[Visitor] = None
+        try:
+            self.uptime = host.read_uptime(roots.proc)
+        except (OSError, ValueError) as error:
+            raise UndeterminedError("/proc/uptime cannot be read (%s): is /proc mounted?" % error) from error
+        self.now = time.time()
+        self.machine = host.read_host(roots.proc)
+
+    def run(self, ask_about: Ask) -> List[Snapshot]:
+        look = self.look
+        try:
+            spots = [_Spot(gather(self.roots, self.kernel, self.policy, look.kinds, self.limit))]
+            if look.everywhere:
+                spots += self._elsewhere(spots[0].gathered)
+            scanned = self._scan([spot.gathered for spot in spots])
+            self.gaps += scanned.gaps
+            self._channels(spots, scanned)
+            return self._snapshots(spots, scanned, ask_about)
+        finally:
+            if self.visitor is not None:
+                self.visitor.close()
+
+    # ------------------------------------------------------------- other namespaces
+
+    def _visit(self) -> Visitor:
+        if self.visitor is None:
+            from .visit import Visitor  # most hosts have nowhere else to go
+
+            self.visitor = Visitor(self.roots, self.kernel, self.policy)
+        return self.visitor
+
+    def _elsewhere(self, own: Gathered) -> List[_Spot]:
+        """Return what every other place has that is in no earlier one."""
+        from .visit import EntryError, own_entry, survey
+
+        home = own_entry(self.roots.proc)
+        entries, missing = survey(self.roots.proc, home, own.mounts)
+        self.gaps += missing
+        seen = {"ipc": {home.ipc}, "net": {home.net}, "mnt": {home.mnt}}
+        seen_shm = {own.shm_mount.dev} if own.shm_mount is not None else set()
+        spots = []
+        for entry in entries:
+            kinds = [
+                kind
+                for space, some in (("ipc", IPC_KINDS), ("mnt", (*FILE_KINDS, "fifo", "unix")), ("net", SOCKET_KINDS))
+                if getattr(entry, space) not in seen[space]
+                for kind in some
+                if kind in self.look.kinds
+            ]
+            if not kinds:
+                continue
+            try:
+                gathered = self._visit().gather(entry, tuple(dict.fromkeys(kinds)), self.limit)
+            except EntryError as error:
+                if not error.gone:
+                    what = "namespaces of %s" % ("pid %d" % entry.pids[0] if entry.pids else entry.path)
+                    self.gaps.append(Gap(Evidence.TABLE, what, error.why))
+                continue
+            for space, inodes in seen.items():
+                inodes.add(getattr(entry, space))
+            shm = gathered.shm_mount
+            if shm is not None and shm.dev in seen_shm:  # a service's own mounts, but the host's /dev/shm
+                gathered = only(gathered, [kind for kind in gathered.kinds if kind not in FILE_KINDS])
+            elif shm is not None:
+                seen_shm.add(shm.dev)
+            spots.append(_Spot(gathered, entry))
+        return spots
+
+    # ------------------------------------------------------------- processes
+
+    def _scan(self, gathered: Sequence[Gathered]) -> processes.Scanned:
+        wanted = _wanted(self.look, self.policy, gathered)
+        own = (gathered[0].mounts, self.now - self.uptime)
+        return processes.read_processes(self.roots, self.kernel, wanted, own, self.limit, self.machine.arch)
+
+    # ------------------------------------------------------------- pipes, sockets, locks
+
+    def _channels(self, spots: List[_Spot], scanned: processes.Scanned) -> None:
+        """Add the tables that take the processes, or other namespaces, to be told."""
+        kinds = self.look.kinds
+        if "pipe" in kinds:
+            spots[0].gathered.tables["pipe"] = _pipe_table(scanned)
+        if "unix" in kinds:
+            self._unix(spots, scanned)
+        if "lock" in kinds:
+            held, missing = locks.read_locks(self.roots.proc)
+            self.gaps += missing
+            if not missing:
+                holders: Any = {}
+                if self.look.details:
+                    holders = locks.find_holders(self.roots.proc, held, scanned.processes.by_pid, self.limit)
+                    self.gaps += holders.gaps
+                spots[0].gathered.tables["lock"] = locks.lock_table(held, holders)
+
+    def _unix(self, spots: List[_Spot], scanned: processes.Scanned) -> None:
+        """Match socket files with the sockets of every network namespace, others' only where it matters."""
+        own = [spot.gathered.sockets for spot in spots if spot.gathered.sockets is not None]
+        known = [one for one in own if one.unix is not None]
+        if not known:
+            return
+        files = _merged([spot.gathered.files.sockets for spot in spots if spot.gathered.files is not None])
+        unbound = sockets.unix_table(known[0], files, known)
+        if None in unbound["id"]:
+            known += self._other_networks(frozenset(one.namespace for one in own), spots[0].gathered, scanned)
+        seen: Set[Tuple[int, int]] = set()
+        for spot in spots:
+            net, found = spot.gathered.sockets, spot.gathered.files
+            if net is None or net.unix is None:
+                continue
+            table = sockets.unix_table(net, _fresh(found.sockets, seen) if found is not None else None, known)
+            if spot.entry is None:
+                table = self._looked_again(table)
+            spot.gathered.tables["unix"] = table
+
+    def _other_networks(
+        self, seen: FrozenSet[int], own: Gathered, scanned: processes.Scanned
+    ) -> List[sockets.Sockets]:
+        """Return the sockets of the network namespaces not looked into yet; a gap for each that is not to be seen."""
+        from .visit import Entry, EntryError, kept_by_mounts, own_entry
+
+        home = own_entry(self.roots.proc)
+        pids: Dict[int, List[Process]] = {}
+        for process in scanned.processes.by_pid.values():
+            if process.net and process.net not in seen:
+                pids.setdefault(process.net, []).append(process)
+        bound = kept_by_mounts(own.mounts, home, seen | frozenset(pids))
+        entries = [entry for entry in bound if entry.bound == "net"]
+        entries += [
+            Entry(home.ipc, net, home.mnt, pids=tuple(process.pid for process in them[:8]))
+            for net, them in pids.items()
+        ]
+        found: List[sockets.Sockets] = []
+        for entry in entries:
+            try:
+                there = self._visit().sockets(entry, self.limit)
+            except EntryError as error:
+                if not error.gone:
+                    what = "sockets of %s" % ("pid %d" % entry.pids[0] if entry.pids else entry.path)
+                    self.gaps.append(Gap(Evidence.SOCKETS, what, error.why, kind="unix"))
+                continue
+            found.append(there)
+            self.gaps += [gap._replace(evidence=Evidence.SOCKETS) for gap in there.gaps]
+        return found
+
+    def _looked_again(self, table: Table) -> Table:
+        """Return a table of Unix sockets whose stale files are still there, and probed where that is wished.
+
+        A server that removed its file and bound anew while we looked has left us the old one.
+        """
+        states, kept = list(table["state"]), []
+        with self.roots.files() as top:
+            for row, path in enumerate(table["path"]):
+                if table["id"][row] is None:
+                    try:
+                        info = top.info(path.lstrip("/"))
+                    except OSError:
+                        continue
+                    if (info.dev, info.ino) != (table["dev"][row], table["ino"][row]):
+                        continue
+                    if self.look.probe and states[row] in ("stale", "unknown"):
+                        states[row] = self._probed(path, states[row])
+                kept.append(row)
+        columns = {**table.columns, "state": states}
+        rows = {name: [column[row] for row in kept] for name, column in columns.items()}
+        return Table(table.kind, rows, table.namespace)
+
+    def _probed(self, path: str, state: str) -> str:
+        """Return what a connection that can never succeed says of a socket file."""
+        try:
+            return {"bound": "elsewhere", "nobody": "refused"}[self.kernel.probe_unix(path)]
+        except OSError as error:
+            what, why = "the probe of %s" % path, error.strerror or str(error)
+            self.gaps.append(Gap(Evidence.SOCKETS, what, why, kind="unix"))
+            return state
+
+    # ------------------------------------------------------------- the result
+
+    def _snapshots(self, spots: Sequence[_Spot], scanned: processes.Scanned, ask_about: Ask) -> List[Snapshot]:
+        uids, gids = _ids([table for spot in spots for table in spot.gathered.tables.values()], scanned)
+        names, groups = users.read_users(uids), users.read_groups(gids)
+        members, strangers = users.read_members(self.policy.groups), users.read_strangers(self.policy.people)
+        covered = frozenset(
+            spot.gathered.namespace for spot in spots if not set(IPC_KINDS).isdisjoint(spot.gathered.kinds)
+        )
+        facts_of_host = self._facts(spots[0].gathered, scanned) if self.look.host else None
+        snapshots: List[Snapshot] = []
+        for spot in spots:
+            here = spot.gathered
+            shm = here.shm_mount
+            one = Snapshot(
+                host=self.machine,
+                now=self.now,
+                uptime=self.uptime,
+                seconds=0.0,
+                privileged=fs.is_root(),
+                namespace=here.namespace,
+                kinds=here.kinds,
+                tables=here.tables,
+                limits=here.limits,
+                processes=scanned.seen_from(here.namespace, shm.dev if shm is not None else None),
+                semaphores={},
+                shm_mount=shm,
+                mqueue_mounted=here.mqueue_mounted,
+                users=names,
+                groups=groups,
+                members=members,
+                gaps=(*here.gaps, *self.gaps),
+                strangers=strangers,
+                place=_place(spot, scanned),
+                network=here.sockets.network if here.sockets is not None else None,
+                facts=facts_of_host if spot.entry is None else None,
+                covered=covered,
+            )
+            snapshots.append(self._with_semaphores(one, spot, ask_about))
+        taken = time.monotonic() - self.began
+        return [one._replace(seconds=taken) for one in snapshots]
+
+    def _with_semaphores(self, snapshot: Snapshot, spot: _Spot, ask_about: Ask) -> Snapshot:
+        table = snapshot.tables.get("sem")
+        if table is None:
+            return snapshot
+        sets = [(table["id"][row], table["nsems"][row]) for row in ask_about(snapshot)]
+        if not sets:
+            return snapshot
+        gaps: Sequence[Gap] = ()
+        semaphores: Dict[int, Semaphores] = {}
+        gone: Iterable[int] = ()
+        if spot.entry is None:
+            semaphores, gone, gaps = ask(self.kernel, sets, lambda: time.monotonic() > self.limit)
+        else:
+            from .visit import EntryError
+
+            try:
+                semaphores, gone, gaps = self._visit().semaphores(spot.entry, sets, self.limit)
+            except EntryError as error:
+                gaps = [Gap(Evidence.SEMAPHORES, "semaphores of sets", error.why, kind="sem")]
+        tables = {**snapshot.tables, "sem": _without(table, frozenset(gone))}
+        return snapshot._replace(tables=tables, semaphores=semaphores, gaps=(*snapshot.gaps, *gaps))
+
+    def _facts(self, own: Gathered, scanned: processes.Scanned) -> Facts:
+        with self.roots.files() as top:
+            found, missing = facts.read_facts(self.roots.proc, top)
+            self.gaps += missing
+            table = own.tables.get("fifo")
+            quiet = self.now - self.policy["audit", "idle_age"]
+            if table is not None and any(
+                ("fifo", (dev, ino)) not in scanned.processes.ends and max(mtime, ctime) <= quiet
+                for dev, ino, mtime, ctime in zip(table["dev"], table["ino"], table["mtime"], table["ctime"])
+            ):
+                found = found._replace(declared_fifos=systemd.read_declared_fifos(top))
+        return found
 
 
-def _wanted(
-    policy: Policy,
-    tables: Dict[str, Table],
-    place: Optional[ShmMount],
-    queues: mqueue.Queues,
-    known_files: Sequence[Table],
-) -> processes.Wanted:
+def _place(spot: _Spot, scanned: processes.Scanned) -> Place:
+    """Return where a snapshot was taken, named by what runs there."""
+    entry, here = spot.entry, spot.gathered
+    if entry is None:
+        return Place(here.namespace)
+    by_pid = scanned.processes.by_pid
+    them = [process for process in by_pid.values() if process.ipc == entry.ipc and process.net == entry.net]
+    container = next((process.container for process in them if process.container), None)
+    if container is not None:
+        name = "container %s" % container
+    elif them:
+        unit = next((process.unit for process in them if process.unit), None)
+        name = "unit %s" % unit if unit else "pid %d (%s)" % (them[0].pid, them[0].command)
+    elif entry.path is not None:
+        name = "the namespace at %s" % entry.path
+    else:
+        name = "pid %d" % entry.pids[0]
+    pid = them[0].pid if them else (entry.pids[0] if entry.pids else None)
+    return Place(here.namespace, entry.mnt, entry.net, name, pid, other=True)
+
+
+def _wanted(look: Look, policy: Policy, gathered: Sequence[Gathered]) -> processes.Wanted:
     """Return what is worth reading of each process, given what exists."""
-    visible = sum(sum(table["blocks"]) for table in known_files if "blocks" in table)
-    count = sum(len(table) for table in known_files if table.kind in FILE_KINDS)
-    files = place is not None and (count > 0 or place.used > visible)
+    known: Dict[Tuple[int, int], str] = {}
+    shm_devs: Set[int] = set()
+    for one in gathered:
+        visible = sum(sum(table["blocks"]) for table in one.known_files if "blocks" in table)
+        count = sum(len(table) for table in one.known_files if table.kind in FILE_KINDS)
+        if one.shm_mount is not None and (count or one.shm_mount.used > visible):
+            shm_devs.add(one.shm_mount.dev)
+        for table in one.known_files:
+            known.update({(dev, ino): path for dev, ino, path in zip(table["dev"], table["ino"], table["path"])})
+    fifos: Dict[Tuple[int, int], str] = {}
+    for one in gathered:
+        if "fifo" in one.tables:
+            table = one.tables["fifo"]
+            fifos.update({(dev, ino): path for dev, ino, path in zip(table["dev"], table["ino"], table["path"])})
     names = policy["scan", "unreadable_ok"]
+    blockable = any(one.has(kind) for one in gathered for kind in IPC_KINDS if kind != "shm")
     return processes.Wanted(
-        shm_ids="shm" in tables and any(tables["shm"]["nattch"]),
-        shm_dev=place.dev if place is not None and files else None,
-        mqueue_dev=queues.dev,
-        known={
-            (dev, ino): path
-            for table in known_files
-            for dev, ino, path in zip(table["dev"], table["ino"], table["path"])
-        },
-        queue_limits=queues.table is not None and len(queues.table) > 0,
-        threads=any(len(tables[kind]) for kind in ("sem", "msg", "posix-mq") if kind in tables),
-        units=policy.uses_units,
+        ipc=frozenset(one.namespace for one in gathered),
+        shm_ids=any(one.has("shm") and any(one.tables["shm"]["nattch"]) for one in gathered),
+        shm_devs=frozenset(shm_devs),
+        mqueue_devs=frozenset(one.queue_dev for one in gathered if one.queue_dev is not None),
+        known=known,
+        fifos=fifos,
+        pipes="pipe" in look.kinds,
+        pipe_ends="pipe" in look.kinds and look.details,
+        sockets=not set(look.kinds).isdisjoint(SOCKET_KINDS),
+        queue_limits=any(one.has("posix-mq") for one in gathered),
+        threads=blockable or bool(fifos) or ("pipe" in look.kinds and look.details),
+        spaces=look.host or look.everywhere or "unix" in look.kinds,
+        units=look.units or look.everywhere or policy.uses_units,
         unreadable_ok=frozenset(names) | users.read_uids(names),
     )
 
 
-def _ids(tables: Iterable[Table]) -> Tuple[Set[int], Set[int]]:
-    uids: Set[int] = set()
+def _pipe_table(scanned: processes.Scanned) -> Table:
+    """Return the pipes that processes have open, as far as their size could be asked or not."""
+    pipes = sorted(scanned.pipes.items())
+    return Table(
+        "pipe",
+        {
+            "id": [ino for ino, _ in pipes],
+            **{name: [getattr(pipe, name, None) for _, pipe in pipes] for name in ("uid", "gid", "capacity", "fill")},
+        },
+    )
+
+
+def _merged(tables: Sequence[Table]) -> Optional[Table]:
+    if len(tables) <= 1:
+        return tables[0] if tables else None
+    names = tables[0].columns
+    return Table(tables[0].kind, {name: [one for table in tables for one in table[name]] for name in names})
+
+
+def _fresh(table: Table, seen: Set[Tuple[int, int]]) -> Table:
+    """Return the rows whose file is in no earlier place, and note them as seen."""
+    files = list(zip(table["dev"], table["ino"]))
+    rows = [row for row, file in enumerate(files) if file not in seen]
+    seen.update(files)
+    return Table(table.kind, {name: table.pick(name, rows) for name in table.columns}, table.namespace)
+
+
+def _ids(tables: Iterable[Table], scanned: processes.Scanned) -> Tuple[Set[int], Set[int]]:
+    uids: Set[int] = set(scanned.processes.signals)
     gids: Set[int] = set()
     for table in tables:
         for name, ids in (("uid", uids), ("cuid", uids), ("gid", gids), ("cgid", gids)):
             if name in table:
                 ids.update(table[name])
-    return uids, gids
+    return uids - _NOBODY, gids - _NOBODY
 
 
-def _ask(
-    kernel: Kernel, table: Table, rows: Iterable[int], limit: float, gaps: List[Gap]
-) -> Tuple[Dict[int, Semaphores], Set[int]]:
-    """Ask the kernel about the semaphores of some sets, until the deadline; return also the rows that are gone."""
-    answers: Dict[int, Semaphores] = {}
-    gone: Set[int] = set()
-    for row in rows:
-        semid = table["id"][row]
-        if time.monotonic() > limit:
-            why = "the deadline of the scan was reached before it"
-            gaps.append(Gap(Evidence.SEMAPHORES, "semaphores of sets", why, kind="sem"))
-            break
-        try:
-            answers[semid] = kernel.semaphores(semid, table["nsems"][row])
-        except OSError as error:
-            if error.errno in _REMOVED:
-                gone.add(row)
-                continue
-            why = error.strerror or str(error)
-            gaps.append(Gap(Evidence.SEMAPHORES, "semaphores of sem:%d" % semid, why, kind="sem", object_id=semid))
-    return answers, gone
+_NOBODY: FrozenSet[Any] = frozenset((None,))
 
 
-def _without(table: Table, gone: Set[int]) -> Table:
-    """Return a table without the rows that were removed since it was read."""
-    kept = [row for row in range(len(table)) if row not in gone]
-    return Table(table.kind, {name: table.pick(name, kept) for name in table.columns})
+def _without(table: Table, gone: FrozenSet[int]) -> Table:
+    """Return a table without the objects that were removed since it was read."""
+    if not gone:
+        return table
+    kept = [row for row, one in enumerate(table["id"]) if one not in gone]
+    return Table(table.kind, {name: table.pick(name, kept) for name in table.columns}, table.namespace)

@@ -13,11 +13,28 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    TypeVar,
+)
 
 from ..fs import Directory
 from ..kernel import Kernel
 from ..model import Evidence, Gap, Network, Table
+
+Answer = TypeVar("Answer")
 
 # include/uapi/asm-generic/socket.h, include/uapi/linux/in.h, include/net/tcp_states.h
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
@@ -31,7 +48,7 @@ _INET_STATES = {_LISTEN: ("tcp", "listen"), _CLOSE: ("udp", "bound")}
 # include/uapi/linux/unix_diag.h: a question for the sockets of all states, with these attributes
 _NAME, _VFS, _PEER, _RQLEN, _UID = 0, 1, 2, 4, 7
 _SHOW = 1 | 2 | 4 | 16 | 64
-_UNIX_QUESTION = struct.pack("=BHIIIII", 0, 0, 0xFFFFFFFF, 0, _SHOW, 0xFFFFFFFF, 0xFFFFFFFF)
+_UNIX_QUESTION = struct.Struct("=BHIIIII")  # protocol, padding, states, inode, attributes, cookie of two words
 _UNIX_ANSWER = struct.Struct("=BBBxI8x")  # family, type, state, inode, cookie
 _INODE = struct.Struct("=4xI")
 _ATTRIBUTE = struct.Struct("=HH")  # length with this header, type
@@ -41,13 +58,8 @@ _NUMBER = struct.Struct("=I")
 # include/uapi/linux/inet_diag.h
 _INET_QUESTION = struct.Struct("=BBBI48x")  # protocol, extensions, padding, states, no address
 _INET_ANSWER = struct.Struct("=BB2x2s2x16s28x4xIIII")  # family, state, port, address, queues, uid, inode
-_INET_KINDS = (
-    ("tcp", _AF_INET, _TCP, _LISTEN),
-    ("tcp6", _AF_INET6, _TCP, _LISTEN),
-    ("udp", _AF_INET, _UDP, _CLOSE),
-    ("udp6", _AF_INET6, _UDP, _CLOSE),
-)
-"""The name below /proc/net, which is there if the kernel has such sockets, and what to ask for."""
+_INET_KINDS = (("tcp", _AF_INET, _TCP), ("tcp6", _AF_INET6, _TCP), ("udp", _AF_INET, _UDP), ("udp6", _AF_INET6, _UDP))
+"""The name below /proc/net, and what to ask for."""
 
 _LOW = 0xFFFFFFFF
 """UNIX_DIAG_VFS gives 32 bits of an inode number."""
@@ -126,7 +138,7 @@ def parse_unix_diag(payload: bytes) -> Unix:
     path: Optional[str] = None
     dev = ino = rqueue = wqueue = uid = peer = None
     try:
-        for name, start, end in _attributes(payload, _UNIX_ANSWER.size):
+        for name, start, end in attributes(payload, _UNIX_ANSWER.size):
             if name == _NAME:
                 path = _path(payload[start:end])
             elif name == _VFS:
@@ -143,7 +155,7 @@ def parse_unix_diag(payload: bytes) -> Unix:
     return Unix(inode, _TYPES[kind], _UNIX_STATES[state], path, dev, ino, rqueue, wqueue, uid, peer)
 
 
-def _attributes(payload: bytes, at: int) -> Iterator[Tuple[int, int, int]]:
+def attributes(payload: bytes, at: int) -> Iterator[Tuple[int, int, int]]:
     """Yield type, start and end of each attribute (include/uapi/linux/netlink.h)."""
     while at < len(payload):
         size, name = _ATTRIBUTE.unpack_from(payload, at)
@@ -221,54 +233,88 @@ def read_sockets(kernel: Kernel, proc: Directory, namespace: int, kinds: Sequenc
     return Sockets(namespace, unix, inet, network, gaps, known)
 
 
+class Question(NamedTuple):
+    """What to ask the kernel: a request of a family's structure, without the family."""
+
+    namespace: int
+    kind: str
+    name: str
+    """The name below /proc/net, which is there if the kernel has such sockets."""
+    family: int
+    request: bytes
+
+    @property
+    def what(self) -> str:
+        """Return what is asked for, in words."""
+        return "%s sockets of network namespace %d" % ("Unix" if self.kind == "unix" else self.name, self.namespace)
+
+
+def ask(kernel: Kernel, proc: Directory, question: Question, gaps: List[Gap]) -> Optional[List[bytes]]:
+    """Return the kernel's answers; ``None``, and a gap, where it gives none."""
+    try:
+        return kernel.sock_diag(question.family, question.request)
+    except OSError as error:
+        if _none_of(proc, question.name):
+            return []
+        why = _why(error, question.name.rstrip("6") + "_diag")
+        gaps.append(Gap(Evidence.TABLE, question.what, why, kind=question.kind))
+        return None
+
+
+def understood(
+    answers: Iterable[bytes], parse: Callable[[bytes], Answer], question: Question, gaps: List[Gap]
+) -> List[Answer]:
+    """Return what the kernel's answers say, and add a gap where some make no sense."""
+    found: List[Answer] = []
+    bad: List[str] = []
+    for answer in answers:
+        try:
+            found.append(parse(answer))
+        except ValueError as error:
+            bad.append(str(error))
+    if bad:
+        why = "%d of the kernel's answers could not be understood: %s" % (len(bad), bad[0])
+        gaps.append(Gap(Evidence.TABLE, question.what, why, kind=question.kind))
+    return found
+
+
 def _read_unix(
     kernel: Kernel, proc: Directory, namespace: int, gaps: List[Gap]
 ) -> Tuple[Optional[List[Unix]], FrozenSet[int]]:
-    what = "Unix sockets of network namespace %d" % namespace
-    try:
-        answers = kernel.sock_diag(_AF_UNIX, _UNIX_QUESTION)
-    except OSError as error:
-        if _none_of(proc, "unix"):
-            return [], frozenset()
-        gaps.append(Gap(Evidence.TABLE, what, _why(error, "unix_diag"), kind="unix"))
+    question = unix_question(namespace)
+    answers = ask(kernel, proc, question, gaps)
+    if answers is None:
         return None, frozenset()
-    sockets = []
-    bad: List[str] = []
     # Most sockets have no name, and sk_diag_fill of net/unix/diag.c writes the name first.
     first, named = slice(_UNIX_ANSWER.size + 2, _UNIX_ANSWER.size + 4), _NAME.to_bytes(2, sys.byteorder)
-    whole = [answer for answer in answers if len(answer) >= _UNIX_ANSWER.size]
-    for answer in whole:
-        if answer[first] == named:
-            try:
-                sockets.append(parse_unix_diag(answer))
-            except ValueError as error:
-                bad.append(str(error))
-    bad += ["an answer that is too short"] * (len(answers) - len(whole))
-    _add_bad(bad, what, "unix", gaps)
+    wanted = (answer for answer in answers if answer[first] == named or len(answer) < _UNIX_ANSWER.size)
+    sockets = understood(wanted, parse_unix_diag, question, gaps)
+    whole = (answer for answer in answers if len(answer) >= _UNIX_ANSWER.size)
     return sockets, frozenset([_INODE.unpack_from(answer)[0] for answer in whole])
+
+
+def unix_question(namespace: int, show: int = _SHOW) -> Question:
+    """Return the question for all Unix sockets, with the attributes in the bits *show*."""
+    request = _UNIX_QUESTION.pack(0, 0, 0xFFFFFFFF, 0, show, 0xFFFFFFFF, 0xFFFFFFFF)
+    return Question(namespace, "unix", "unix", _AF_UNIX, request)
+
+
+def inet_questions(namespace: int, states: Mapping[str, int]) -> Iterator[Tuple[str, Question]]:
+    """Yield each protocol of *states* and a question for its sockets in those states, for both families."""
+    for name, family, number in _INET_KINDS:
+        protocol = name.rstrip("6")
+        request = _INET_QUESTION.pack(number, 0, 0, states[protocol])
+        yield protocol, Question(namespace, "inet", name, family, request)
 
 
 def _read_inet(kernel: Kernel, proc: Directory, namespace: int, gaps: List[Gap]) -> Optional[List[Inet]]:
     sockets: List[Inet] = []
     seen = False
-    for name, family, protocol, state in _INET_KINDS:
-        what = "%s sockets of network namespace %d" % (name, namespace)
-        try:
-            answers = kernel.sock_diag(family, _INET_QUESTION.pack(protocol, 0, 0, 1 << state))
-        except OSError as error:
-            if _none_of(proc, name):
-                seen = True
-            else:
-                gaps.append(Gap(Evidence.TABLE, what, _why(error, name[:3] + "_diag"), kind="inet"))
-            continue
-        seen = True
-        bad: List[str] = []
-        for answer in answers:
-            try:
-                sockets.append(parse_inet_diag(answer))
-            except ValueError as error:
-                bad.append(str(error))
-        _add_bad(bad, what, "inet", gaps)
+    for _, question in inet_questions(namespace, {"tcp": 1 << _LISTEN, "udp": 1 << _CLOSE}):
+        answers = ask(kernel, proc, question, gaps)
+        if answers is not None:
+            seen = True
+            sockets += understood(answers, parse_inet_diag, question, gaps)
     return sockets if seen else None
 
 
@@ -284,12 +330,6 @@ def _why(error: OSError, module: str) -> str:
     if error.errno in (2, 93):  # ENOENT, EPROTONOSUPPORT
         return "the kernel cannot list them: it has no %s, or it could not load it as a module" % module
     return str(error.strerror)
-
-
-def _add_bad(bad: List[str], what: str, kind: str, gaps: List[Gap]) -> None:
-    if bad:
-        why = "%d of the kernel's answers could not be understood: %s" % (len(bad), bad[0])
-        gaps.append(Gap(Evidence.TABLE, what, why, kind=kind))
 
 
 def _read_network(proc: Directory, namespace: int, gaps: List[Gap]) -> Network:
@@ -321,7 +361,7 @@ def unix_table(own: Sockets, files: Optional[Table], everywhere: Sequence[Socket
     where the sockets of a namespace could not be read.
     """
     spaces = [own, *(one for one in everywhere if one.namespace != own.namespace)]
-    index = _Files(files)
+    index = Files(files)
     rows: List[Tuple[Any, ...]] = []
     bound: Set[int] = set()
     connected: Set[int] = set()
@@ -341,7 +381,7 @@ def unix_table(own: Sockets, files: Optional[Table], everywhere: Sequence[Socket
     return Table("unix", {name: [row[at] for row in rows] for at, name in enumerate(_COLUMNS)}, own.namespace)
 
 
-def _row(one: Unix, index: _Files, found: Sequence[int]) -> Tuple[Any, ...]:
+def _row(one: Unix, index: Files, found: Sequence[int]) -> Tuple[Any, ...]:
     if found:  # one inode may have several names: then that which the socket was bound to
         at = next((at for at in found if index.columns["path"][at] == one.path), found[0])
         return (one.inode, *index.row(at, one.type, one.state, one.rqueue, one.wqueue))
@@ -351,7 +391,7 @@ def _row(one: Unix, index: _Files, found: Sequence[int]) -> Tuple[Any, ...]:
     )  # fmt: skip
 
 
-class _Files:
+class Files:
     """Socket files, by what the kernel says of the file that a socket is bound to."""
 
     __slots__ = ("columns", "count", "devices", "exact", "inexact")

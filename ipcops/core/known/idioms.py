@@ -17,6 +17,9 @@ class Idiom(NamedTuple):
     source: str
 
 
+_INACCESSIBLE = "systemd mounts it over files that a service must not reach; nobody ever opens it"
+_MADE_BY = "systemd, src/shared/dev-setup.c (make_inaccessible_nodes), InaccessiblePaths= of systemd.exec(5)"
+
 IDIOMS: Tuple[Idiom, ...] = (
     Idiom(
         "posix-shm",
@@ -30,4 +33,8 @@ IDIOMS: Tuple[Idiom, ...] = (
         "podman's lock table of one user lives without any process that has it open",
         "containers/podman issues 16784 and 17091",
     ),
+    Idiom("fifo", "*/systemd/inaccessible/fifo", _INACCESSIBLE, _MADE_BY),
+    Idiom("fifo", "/run/host/inaccessible/fifo", _INACCESSIBLE, _MADE_BY),
+    Idiom("unix", "*/systemd/inaccessible/sock", _INACCESSIBLE, _MADE_BY),
+    Idiom("unix", "/run/host/inaccessible/sock", _INACCESSIBLE, _MADE_BY),
 )

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Dict, Tuple
 
-from . import mq, msg, pshm, sem, shm
+from . import fifo, host, inet, lock, mq, msg, pipe, pshm, sem, shm, unix
 from .base import Rule
 
 __all__ = ["BY_ID", "RULES", "Rule"]
 
-RULES: Tuple[Rule, ...] = shm.RULES + sem.RULES + msg.RULES + mq.RULES + pshm.RULES
+RULES: Tuple[Rule, ...] = (
+    shm.RULES
+    + sem.RULES
+    + msg.RULES
+    + mq.RULES
+    + pshm.RULES
+    + fifo.RULES
+    + pipe.RULES
+    + unix.RULES
+    + inet.RULES
+    + lock.RULES
+    + host.RULES
+)
 
 BY_ID: Dict[str, Rule] = {rule.id: rule for rule in RULES}

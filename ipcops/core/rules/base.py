@@ -29,8 +29,14 @@ from ..policy import Candidate
 from ..verdicts import Case, judge
 from ..verdicts.case import AGELESS
 
-TOPICS = ("limit", "backlog", "leak", "memory", "exposure", "idle", "setting")
-"""What rules are about; of equally grave findings the earlier topic comes first."""
+TOPICS = ("limit", "backlog", "leak", "memory", "exposure", "idle", "setting", "blind")
+"""What rules are about; of equally grave findings the earlier topic comes first.
+
+``blind`` is what ipcops itself cannot see from here, or can take for something else.
+"""
+
+HOST = "host"
+"""In the place of a kind: the rule is about the host itself."""
 
 IPCMNI, IPCMNI_EXTENDED = 1 << 15, 1 << 24
 """The most segments, sets or queues that a kernel allows, without and with ipcmni_extend (ipc/util.h)."""
@@ -39,6 +45,7 @@ AT_MOST = "remove what is abandoned; this kernel lets the limit be no higher (se
 """The remedy where a limit of slots is at its highest."""
 
 Judge = Callable[[Case], Iterable[FindingGroup]]
+Undecided = Callable[..., Optional[str]]
 
 
 class Rule(NamedTuple):
@@ -59,6 +66,8 @@ class Rule(NamedTuple):
     """How many looks it takes to be sure; with fewer the rule says so."""
     also: Tuple[str, ...] = ()
     """Further kinds it looks at."""
+    undecided: Optional[Undecided] = None
+    """``undecided(case, named=…)`` tells why it yields nothing with fewer samples, if that is worth a word."""
 
     def covers(self, kinds: Iterable[str]) -> bool:
         """Whether it looks at any of *kinds*."""
@@ -83,6 +92,17 @@ def rule(**about: Any) -> Callable[[Judge], Rule]:
         return Rule(judge=function, **about)
 
     return make
+
+
+def undecided(case: Case, rules: Iterable[Rule], *, named: bool = False) -> List[str]:
+    """Return what the *rules* could not decide with so few samples; *named*: they were asked for by name."""
+    notes = []
+    for one in rules:
+        if one.undecided is not None and not case.policy.exempts(one.id, one.kind, ()):
+            words = one.undecided(case, named=named)
+            if words:
+                notes.append("%s needs --samples %d (%s)" % (one.id, one.samples, words))
+    return notes
 
 
 # ---------------------------------------------------------------- shared by kinds
@@ -162,10 +182,21 @@ def most_by(case: Case, who: Sequence[Mapping[str, Any]]) -> str:
 def single_uid(case: Case) -> bool:
     """Whether all that lives in a container's namespace acts as one uid: then "everyone" is nobody else.
 
-    In the host's own namespace another user may log in at any time.
+    In the host's own namespace another user may log in at any time. Of a namespace that is not ours
+    the processes of others are no matter, unless nobody knows where they are.
     """
     snapshot = case.snapshot
-    return snapshot.namespace not in (0, INITIAL_IPC_NAMESPACE) and len(snapshot.processes.users) <= 1
+    if snapshot.namespace in (0, INITIAL_IPC_NAMESPACE):
+        return False
+    if not snapshot.place.other:
+        return len(snapshot.processes.users) <= 1
+    inside = (snapshot.place.ipc, 0)
+    uids = {
+        uid
+        for uid, processes in snapshot.processes.users.items()
+        if any(process.ipc in inside for process in processes)
+    }
+    return len(uids) <= 1
 
 
 def mode_rows(table: Optional[Table], wanted: int, unwanted: int = 0) -> List[int]:
@@ -173,7 +204,7 @@ def mode_rows(table: Optional[Table], wanted: int, unwanted: int = 0) -> List[in
     if table is None:
         return []
     modes = table["mode"]
-    matching = {mode for mode in set(modes) if mode & wanted and not mode & unwanted}
+    matching = {mode for mode in set(modes) if mode is not None and mode & wanted and not mode & unwanted}
     if not matching:
         return []
     return [row for row, mode in enumerate(modes) if mode in matching]
@@ -197,20 +228,26 @@ def steady(case: Case, kind: str, rows: Sequence[int], columns: Sequence[str]) -
     table = case.table(kind)
     if table is None:
         return []
-    key = "id" if "id" in table else "ino"
+    keys = _identities(table)
     kept = list(rows)
     for earlier in case.earlier:
         other = earlier.tables.get(kind)
         if other is None:
             return []
-        at = {one: row for row, one in enumerate(other[key])}
+        at = {one: row for row, one in enumerate(_identities(other))}
         kept = [
             row
             for row in kept
-            if table[key][row] in at
-            and all(table[name][row] == other[name][at[table[key][row]]] for name in columns)
+            if keys[row] in at and all(table[name][row] == other[name][at[keys[row]]] for name in columns)
         ]
     return kept
+
+
+def _identities(table: Table) -> Sequence[Any]:
+    """Return what an object of each row is known by: its id, or the device and inode of its file."""
+    if "ino" not in table or table.kind == "lock":
+        return table["id"]
+    return list(zip(table["dev"], table["ino"]))
 
 
 # ---------------------------------------------------------------- leaks
@@ -282,8 +319,10 @@ _NEWEST = {
     "posix-shm": ("atime", "mtime", "ctime"),
     "posix-sem": ("atime", "mtime", "ctime"),
     "posix-mq": ("mtime",),
+    "fifo": ("atime", "mtime", "ctime"),
+    "unix": ("mtime", "ctime"),
 }
-"""The times of an object that are evidence of use."""
+"""The times of an object that are evidence of use; what is not here has none."""
 
 
 def age_of(case: Case, table: Table, row: int) -> float:
@@ -293,7 +332,11 @@ def age_of(case: Case, table: Table, row: int) -> float:
 
 def ages(case: Case, table: Table, rows: Sequence[int]) -> List[Optional[int]]:
     """Return the whole seconds since each object's newest use; ``None`` where that is not known."""
-    columns = [table.pick(name, rows) for name in _NEWEST[table.kind]]
+    columns = [table.pick(name, rows) for name in _NEWEST.get(table.kind, ())]
+    if not columns:
+        return [None] * len(rows)
+    if table.kind == "unix":  # a socket without a file has no times
+        columns = [[AGELESS if time is None else time for time in column] for column in columns]
     newest = list(map(max, *columns)) if len(columns) > 1 else columns[0]
     known = {time: None if case.age(time) == AGELESS else int(case.age(time)) for time in set(newest)}
     return [known[time] for time in newest]
@@ -308,6 +351,13 @@ def candidate(case: Case, table: Table, row: int) -> Candidate:
         users = list(snapshot.users.get(uid, ()))
         if table.kind == "shm":
             users += snapshot.attached.get(table["id"][row], ())
+        elif table.kind in ("unix", "inet"):
+            users += snapshot.sockets.get(table["id"][row], ())
+        elif table.kind == "pipe":
+            users += [end.process for end in snapshot.ends.get(("pipe", table["id"][row]), ())]
+        elif table.kind == "fifo":
+            identity = (table["dev"][row], table["ino"][row])
+            users += [end.process for end in snapshot.ends.get(("fifo", identity), ())]
         elif "ino" in table:
             users += snapshot.holding.get((table["dev"][row], table["ino"][row]), ())
         units = frozenset(process.unit for process in users if process.unit)
@@ -327,11 +377,16 @@ def protection(case: Case, table: Table, row: int) -> Optional[Protection]:
 
 
 def on_file(command: str, place: str, table: Table, row: int) -> str:
-    """Return the shell command that does *command* to a file in *place*, whatever its name holds."""
-    path = table["path"][row]
+    """Return the shell command that does *command* to a file below *place*, whatever its name holds."""
+    path = place + table["path"][row]
     if path.isprintable():
-        return "%s %s" % (command, shlex.quote(place + path))
-    return "find %s -maxdepth 1 -inum %d -exec %s {} +" % (place, table["ino"][row], command)
+        return "%s %s" % (command, shlex.quote(path))
+    directory, depth = path.rpartition("/")[0], 1
+    while not directory.isprintable():
+        directory, depth = directory.rpartition("/")[0], depth + 1
+    return "find %s -maxdepth %d -inum %d -exec %s {} +" % (
+        shlex.quote(directory or "/"), depth, table["ino"][row], command,
+    )  # fmt: skip
 
 
 def shm_place(case: Case) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Callable, Dict, List, Sequence
 
 from ..model import Verdict
-from . import devshm, mqueue, msg, sem, shm
+from . import devshm, fifo, held, mqueue, msg, sem, shm, sockets
 from .case import Case
 
 __all__ = ["JUDGES", "Case", "judge"]
@@ -20,6 +20,11 @@ JUDGES: Dict[str, Callable[[Case, Sequence[int]], List[Verdict]]] = {
     "posix-shm": devshm.judge_shm,
     "posix-sem": devshm.judge_sem,
     "posix-mq": mqueue.judge,
+    "fifo": fifo.judge_fifo,
+    "pipe": fifo.judge_pipe,
+    "unix": sockets.judge_unix,
+    "inet": sockets.judge_inet,
+    "lock": held.judge,
 }
 
 

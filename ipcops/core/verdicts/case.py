@@ -7,7 +7,7 @@ namespace, or nothing yet.
 
 from __future__ import annotations
 
-from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..model import OVERFLOW_ID, Evidence, Gap, Process, Snapshot, Table, Verdict
 from ..policy import Policy
@@ -170,7 +170,7 @@ class Case:
             return Verdict("idle", "strong", (unused, presence.words, words))
         return None
 
-    def blocked_on(self, kind: str, object_id: int) -> Optional[Verdict]:
+    def blocked_on(self, kind: str, object_id: Any) -> Optional[Verdict]:
         """Return the verdict of an object that threads are blocked on, if any are."""
         waiters = self.snapshot.processes.blocked.get((kind, object_id))
         if not waiters:

@@ -1,0 +1,163 @@
+"""The objects of one place: what the namespaces we are in have, table by table."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from ..fs import Roots
+from ..kernel import Kernel
+from ..model import POSIX_KINDS, SYSV_KINDS, Evidence, Gap, Semaphores, ShmMount, Table
+from ..policy import Policy
+from . import devshm, files, host, limits, mounts, mqueue, sockets, sysvipc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .connections import Connected
+
+FILE_KINDS = ("posix-shm", "posix-sem")
+SOCKET_KINDS = ("unix", "inet")
+IPC_KINDS = (*SYSV_KINDS, "posix-mq")
+
+_REMOVED = (22, 43)
+"""EINVAL, EIDRM: the object was removed since the table was read (semctl(2))."""
+
+
+class Gathered(NamedTuple):
+    """What one place has. Plain values, so that a child process can send them."""
+
+    namespace: int
+    kinds: Tuple[str, ...]
+    mounts: Sequence[mounts.Mount]
+    tables: Dict[str, Table]
+    limits: Dict[str, Any]
+    shm_mount: Optional[ShmMount]
+    queue_dev: Optional[int]
+    mqueue_mounted: Optional[bool]
+    files: Optional[files.Files]
+    sockets: Optional[sockets.Sockets]
+    known_files: Sequence[Table]
+    """The files of /dev/shm and the queues, those that were not asked for as well."""
+    gaps: List[Gap]
+    connected: Optional[Connected] = None
+    """Only where asked for."""
+
+    def has(self, kind: str) -> bool:
+        """Return whether there is any object of a kind."""
+        return kind in self.tables and len(self.tables[kind]) > 0
+
+
+def gather(
+    roots: Roots, kernel: Kernel, policy: Policy, kinds: Sequence[str], deadline: float, *, connections: bool = False
+) -> Gathered:
+    """Return the objects of *kinds* in the namespaces that we are in; *connections*: what is connected, too."""
+    gaps: List[Gap] = []
+    wanted = frozenset(kinds)
+    namespace = host.read_namespace(roots.proc)
+    own_mounts = _own_mounts(roots, gaps)
+    values, missing = limits.read_limits(roots.proc, tuple(kinds))
+    gaps += missing
+    tables: Dict[str, Table] = {}
+    for kind in SYSV_KINDS:
+        if kind in wanted:
+            table, missing = sysvipc.read_table(roots.proc, kernel, kind)
+            gaps += missing
+            if table is not None:
+                tables[kind] = table
+    place: Optional[ShmMount] = None
+    known: List[Table] = []
+    if not wanted.isdisjoint(FILE_KINDS):
+        named, place, missing = devshm.read_devshm(roots, own_mounts)
+        gaps += [gap for gap in missing if gap.kind is None or gap.kind in wanted]
+        tables.update({kind: table for kind, table in named.items() if kind in wanted})
+        known += named.values()
+    queues = mqueue.Queues(None, None, None, [])
+    if "posix-mq" in wanted:
+        queues = mqueue.read_queues(kernel, own_mounts, namespace, notify=policy["scan", "mq_notify"])
+        gaps += queues.gaps
+        if queues.table is not None:
+            tables["posix-mq"] = queues.table
+            known.append(queues.table)
+    found: Optional[files.Files] = None
+    if "fifo" in wanted or "unix" in wanted:  # files before sockets: a file that nobody is bound to stays so
+        mount_namespace = host.read_namespace(roots.proc, "mnt")
+        found = files.read_files(roots, policy["scan", "fifo_dirs"], own_mounts, deadline, mount_namespace)
+        gaps += [gap for gap in found.gaps if gap.kind in wanted]
+        if "fifo" in wanted:
+            tables["fifo"] = found.fifos
+    net: Optional[sockets.Sockets] = None
+    connected: Optional[Connected] = None
+    if not wanted.isdisjoint(SOCKET_KINDS):
+        net = sockets.read_sockets(kernel, roots.proc, host.read_namespace(roots.proc, "net"), tuple(kinds))
+        gaps += net.gaps
+        if net.inet is not None:
+            tables["inet"] = sockets.inet_table(net)
+        if connections:
+            from .connections import read_connected  # for `show` alone
+
+            connected = read_connected(kernel, roots.proc, net.namespace, tuple(kinds))
+            gaps += connected.gaps
+    return Gathered(
+        namespace, tuple(kinds), own_mounts, tables, values, place, queues.dev, queues.mounted, found, net, known, gaps,
+        connected,
+    )  # fmt: skip
+
+
+def portable(gathered: Gathered) -> Gathered:
+    """Return the same with views of memory copied, as a pipe needs it."""
+
+    def copied(table: Table) -> Table:
+        columns = {name: list(column) for name, column in table.columns.items()}
+        return Table(table.kind, columns, table.namespace)
+
+    return gathered._replace(
+        tables={kind: copied(table) for kind, table in gathered.tables.items()},
+        known_files=[copied(table) for table in gathered.known_files],
+    )
+
+
+def only(gathered: Gathered, kinds: Sequence[str]) -> Gathered:
+    """Return what was gathered of *kinds* alone."""
+    return gathered._replace(
+        kinds=tuple(kind for kind in gathered.kinds if kind in kinds),
+        tables={kind: table for kind, table in gathered.tables.items() if kind in kinds},
+        shm_mount=gathered.shm_mount if not set(kinds).isdisjoint(FILE_KINDS) else None,
+        known_files=[table for table in gathered.known_files if table.kind in kinds or table.kind in POSIX_KINDS],
+        gaps=[gap for gap in gathered.gaps if gap.kind is None or gap.kind in kinds],
+    )
+
+
+def _own_mounts(roots: Roots, gaps: List[Gap]) -> List[mounts.Mount]:
+    try:
+        return mounts.parse_mountinfo(roots.proc.read("self/mountinfo"))
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        gaps.append(Gap(Evidence.MOUNT, "/proc/self/mountinfo", why))
+        return []
+
+
+class Answers(NamedTuple):
+    """What the kernel said of sets: by id, the ids that are gone, and what it would not say."""
+
+    semaphores: Dict[int, Semaphores]
+    gone: List[int]
+    gaps: List[Gap]
+
+
+def ask(kernel: Kernel, sets: Sequence[Tuple[int, int]], late: Any) -> Answers:
+    """Ask the kernel about the semaphores of some sets, given as (id, number of semaphores), until *late()*."""
+    answers = Answers({}, [], [])
+    for semid, nsems in sets:
+        if late():
+            why = "the deadline of the scan was reached before it"
+            answers.gaps.append(Gap(Evidence.SEMAPHORES, "semaphores of sets", why, kind="sem"))
+            break
+        try:
+            answers.semaphores[semid] = kernel.semaphores(semid, nsems)
+        except OSError as error:
+            if error.errno in _REMOVED:
+                answers.gone.append(semid)
+                continue
+            why = error.strerror or str(error)
+            what = "semaphores of sem:%d" % semid
+            answers.gaps.append(Gap(Evidence.SEMAPHORES, what, why, kind="sem", object_id=semid))
+    return answers

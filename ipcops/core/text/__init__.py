@@ -1,0 +1,24 @@
+"""Reports as text for a person: one file per report, each yielding the blocks to show.
+
+Nothing here decides anything: it words what the report dictionary says.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, Iterator
+
+from ..layout import Block
+from ..model import Report
+from .audit import audit
+from .explain import explain
+from .objects import details, objects
+from .rules import rules
+
+LAYOUTS: Dict[str, Callable[[Report], Iterator[Block]]] = {
+    "audit": audit,
+    "list": objects,
+    "show": details,
+    "rules": rules,
+    "explain": explain,
+}
+"""Command to the function that lays out its report."""
