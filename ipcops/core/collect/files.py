@@ -60,13 +60,13 @@ class Files(NamedTuple):
 class _Named:
     """A directory of the policy: where it is, on what, and what became of the walk below it."""
 
-    __slots__ = ("dev", "looked", "mount", "names", "unread")
+    __slots__ = ("dev", "directory", "looked", "mount", "names", "unread")
 
-    def __init__(self, names: Tuple[str, ...], mount: Optional[Mount]) -> None:
+    def __init__(self, names: Tuple[str, ...], mount: Optional[Mount], directory: Directory) -> None:
         self.names = names
         self.mount = mount
-        self.dev: Optional[int] = None
-        """As stat(2) gives it, once it is open."""
+        self.directory = directory
+        self.dev = directory.own_info().dev
         self.looked = 0
         self.unread: Dict[str, Set[str]] = {}
         """Why to the directories that could not be read."""
@@ -106,9 +106,8 @@ class _Spot:
     def close(self) -> None:
         """Give back what it holds open."""
         self.entries = iter(())  # a generator that is dropped closes what it reads
-        if self.directory is not None:
+        if self.directory is not None and self.depth:  # others need the named one as long as the walk lasts
             self.directory.close()
-            self.directory = None
 
 
 def read_files(
@@ -151,6 +150,7 @@ class _Walk:
         for point in self.mounts:
             above, _, name = point.rpartition("/")
             self.points.setdefault(above or "/", set()).add(name)
+        self.named: List[_Named] = []
         self.queue: Deque[_Spot] = deque()
         self.seen: Set[Tuple[int, int]] = set()
         self.looked = 0
@@ -162,17 +162,18 @@ class _Walk:
 
     def run(self, root: Directory, words: Sequence[str]) -> None:
         """Walk below the directories *words*."""
-        for word in words:
-            self._find(root, word)
-        walked = [spot.named for spot in self.queue]
         try:
+            for word in words:
+                self._find(root, word)
             while self.queue and not self._spent():
-                self._visit(root, self.queue.popleft())
+                self._visit(self.queue.popleft())
         finally:
             for spot in self.queue:
                 spot.close()
+            for named in self.named:
+                named.directory.close()
         left = {spot.named for spot in self.queue}
-        for named in walked:
+        for named in self.named:
             self._report(named, whole=named not in left)
 
     def gap(self, what: str, why: Optional[str]) -> None:
@@ -207,15 +208,17 @@ class _Walk:
             if mount is not None and _may_hang(mount):
                 self.gap(word, "it is on %s (%s), which may hang and is not walked" % (mount.point, mount.fstype))
                 return
+            if any(named.names == names for named in self.named):
+                return
             above = [root.info("/".join(names[:at]) or ".") for at in range(len(names))]
+            named = _Named(names, mount, root.descend(names or ["."]))
         except FileNotFoundError:
             return  # nothing is there
         except OSError as error:
             self.gap(word, error.strerror)
             return
-        if all(spot.names != names for spot in self.queue):
-            searchable = all(info.mode & 0o001 for info in above)
-            self.queue.append(_Spot(_Named(names, mount), names, searchable=searchable))
+        self.named.append(named)
+        self.queue.append(_Spot(named, names, searchable=all(info.mode & 0o001 for info in above)))
 
     def _resolve(self, root: Directory, word: str) -> Tuple[str, ...]:
         """Return the names that lead to a path and are no links, at most to the first mount that may hang."""
@@ -247,11 +250,11 @@ class _Walk:
 
     # ---------------------------------------------------------------- what is below them
 
-    def _visit(self, root: Directory, spot: _Spot) -> None:
+    def _visit(self, spot: _Spot) -> None:
         """Read a slice of a directory, and queue what is left of it and the directories in it."""
         left = False
         try:
-            directory = spot.directory or self._open(root, spot)
+            directory = spot.directory or self._open(spot)
             left = directory is not None and self._read(spot, directory)
         except OSError as error:
             self._failed(spot, error)
@@ -261,19 +264,19 @@ class _Walk:
             spot.close()
 
     def _failed(self, spot: _Spot, error: OSError) -> None:
-        if error.errno not in (_GONE if spot.depth else _GONE[:1]):
+        if error.errno not in _GONE:
             self._unread(spot, str(error.strerror))
 
     def _unread(self, spot: _Spot, why: str) -> None:
         spot.named.unread.setdefault(why, set()).add(_path(spot.names))
 
-    def _open(self, root: Directory, spot: _Spot) -> Optional[Directory]:
+    def _open(self, spot: _Spot) -> Optional[Directory]:
         """Return the open directory; ``None`` where it is on another mount or was read by another path."""
-        directory = spot.directory = root.descend(spot.names or ["."])
+        named = spot.named
+        directory = named.directory.descend(spot.names[len(named.names) :]) if spot.depth else named.directory
+        spot.directory = directory
         own = directory.own_info()
-        if spot.named.dev is None:
-            spot.named.dev = own.dev
-        if own.dev != spot.named.dev:
+        if own.dev != named.dev:
             self._unread(spot, "a file system of its own is not walked: a subvolume, or it was mounted just now")
             return None
         if (own.dev, own.ino) in self.seen:
