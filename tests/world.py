@@ -1040,13 +1040,18 @@ def findings(rule: str = "", *words: str, text: str = NOW, **match: Any) -> list
 
 
 def objects(*kinds: str, text: str = NOW, uid: int | None = None, groups: Sequence[int] = ()) -> list[dict[str, Any]]:
-    """Return the objects that ``list`` shows under a policy."""
-    answer = ipcops("list", "--format", "json", "--policy", policy(text), *kinds, uid=uid, groups=groups)
+    """Return the objects that ``list`` shows under a policy; of no kinds, those that are only this world's."""
+    named = kinds or PRIVATE_KINDS
+    answer = ipcops("list", "--format", "json", "--policy", policy(text), *named, uid=uid, groups=groups)
     assert answer.status == 0, f"{answer.status}: {answer.err}"
     report = answer.json
     assert report["schema"] == "ipcops.objects/1"
     found: list[dict[str, Any]] = report["objects"]
     return found
+
+
+PRIVATE_KINDS = ("shm", "sem", "msg", "posix-shm", "posix-sem", "posix-mq")
+"""The kinds of which a world has no others' objects; pipes and sockets are the whole machine's."""
 
 
 def is_it(one: dict[str, Any], which: int | str) -> bool:

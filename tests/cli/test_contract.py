@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
+import socket
 
 import pytest
 
-from ipcops.core.model import CONFIDENCES, KINDS, SEVERITIES, VERDICTS
+from ipcops.core.model import CONFIDENCES, KINDS, REMOVABLE_KINDS, SEVERITIES, VERDICTS
 from tests import world
 from tests.cli.command import CLI, CORE, ipcops
 
 NUMBER, TEXT, MAYBE_TEXT, MAYBE_NUMBER = (int, float), str, (str, type(None)), (int, type(None))
 FINDING = {
-    "rule": TEXT, "title": TEXT, "severity": TEXT, "confidence": TEXT, "kind": TEXT, "id": MAYBE_NUMBER,
-    "key": MAYBE_TEXT, "path": MAYBE_TEXT, "namespace": int, "owner": (dict, type(None)), "evidence": dict,
+    "rule": TEXT, "title": TEXT, "severity": TEXT, "confidence": TEXT, "kind": MAYBE_TEXT,
+    "id": (int, str, type(None)), "key": MAYBE_TEXT, "path": MAYBE_TEXT, "namespace": MAYBE_NUMBER,
+    "owner": (dict, type(None)), "evidence": dict,
     "reason": TEXT, "remedy": TEXT,
 }  # fmt: skip
 OBJECT = {
-    "kind": TEXT, "id": MAYBE_NUMBER, "key": MAYBE_TEXT, "path": MAYBE_TEXT, "namespace": int, "owner": dict,
-    "creator": (dict, type(None)), "mode": TEXT, "verdict": TEXT, "confidence": TEXT, "reasons": list,
+    "kind": TEXT, "id": (int, str, type(None)), "key": MAYBE_TEXT, "path": MAYBE_TEXT, "namespace": MAYBE_NUMBER,
+    "owner": dict, "creator": (dict, type(None)), "mode": MAYBE_TEXT, "verdict": TEXT, "confidence": TEXT,
+    "reasons": list,
     "protection": (dict, type(None)), "holders": list,
 }  # fmt: skip
 OWN = {
@@ -29,6 +34,11 @@ OWN = {
     "posix-shm": "size atime mtime ctime",
     "posix-sem": "size atime mtime ctime",
     "posix-mq": "maxmsg msgsize curmsgs",
+    "fifo": "dev ino nlink atime mtime ctime",
+    "pipe": "capacity fill",
+    "unix": "rqueue wqueue",
+    "inet": "port rqueue wqueue",
+    "lock": "start pid dev ino",
 }
 
 
@@ -48,10 +58,24 @@ def make_one_of_each() -> None:
     world.mq_open("/queue")
 
 
+def hold_one_of_each() -> list[object]:
+    os.mkfifo(world.here() / "fifo")
+    fifo = os.open(world.here() / "fifo", os.O_RDWR)
+    unix = socket.socket(socket.AF_UNIX)
+    unix.bind("\0contract")
+    unix.listen()
+    inet = socket.create_server(("127.0.0.1", 0))
+    file = os.open(world.here() / "locked", os.O_CREAT | os.O_RDWR)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return [fifo, unix.detach(), inet.detach(), os.pipe()]
+
+
 @world.in_world(mqueue=True)
 def test_reports_are_shaped_as_promised():
     world.as_uid(world.GONE, make_one_of_each)
-    policy = str(world.policy("[audit]\norphan_age = 0\n[scan]\nunreadable_ok = init.scope\n"))
+    world.spawn(hold_one_of_each)
+    text = "[audit]\norphan_age = 0\n[scan]\nunreadable_ok = init.scope\nfifo_dirs = %s\n" % world.here()
+    policy = str(world.policy(text))
     reports = []
     for command in (("audit", "--fail-on", "none"), ("list",)):
         done = ipcops(*command, "--format", "json", "--policy", policy)
@@ -82,7 +106,7 @@ def check_reports(audit: dict, objects: dict) -> None:
     for finding in audit["findings"]:
         check(finding, FINDING)
         assert finding["confidence"] in CONFIDENCES
-        assert finding["kind"] in KINDS
+        assert finding["kind"] in (*KINDS, None)
         if finding["owner"] is not None:
             check(finding["owner"], {"uid": int, "user": MAYBE_TEXT})
     assert {one["kind"] for one in objects["objects"]} == set(KINDS)
@@ -91,7 +115,8 @@ def check_reports(audit: dict, objects: dict) -> None:
         assert one["verdict"] in VERDICTS
         assert one["confidence"] in CONFIDENCES
         assert one["reasons"], "a verdict always has its reasons"
-        assert re.fullmatch(r"[0-7]{4}", one["mode"])
+        assert (one["mode"] is not None) == (one["kind"] in (*REMOVABLE_KINDS, "fifo")) or one["kind"] == "unix"
+        assert one["mode"] is None or re.fullmatch(r"[0-7]{4}", one["mode"])
         assert one["key"] is None or re.fullmatch(r"0x[0-9a-f]{8}", one["key"])
         for name in OWN[one["kind"]].split():
             assert isinstance(one[name], int), (one["kind"], name)

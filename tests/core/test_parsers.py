@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ipcops.core.collect import host, limits, mounts, mqueue, proctext, sysvipc
+from ipcops.core.collect import host, limits, mounts, mqueue, opening, proctext, sysvipc
 
 KINDS = ("shm", "sem", "msg")
 OLD_SHM = [name for name in sysvipc.NEEDED["shm"] if name not in ("rss", "swap")]
@@ -204,6 +204,69 @@ def test_no_unit_is_none(text):
     assert proctext.parse_unit(text) is None
 
 
+HEX = "7f98f0f7e4a696d6b1d69c05167a014483f9828840a071073f9f510be659b040"
+OTHER_HEX = HEX[::-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "container"),
+    [
+        ("0::/libpod_parent/libpod-%s" % HEX, "podman 7f98f0f7e4a6"),
+        ("9:name=systemd:/libpod_parent/libpod-%s/system.slice/cron.service" % HEX, "podman 7f98f0f7e4a6"),
+        ("0::/machine.slice/libpod-%s.scope/container" % HEX, "podman 7f98f0f7e4a6"),
+        ("0::/user.slice/user-1.slice/x/libpod-payload-%s" % HEX, "podman 7f98f0f7e4a6"),
+        ("0::/libpod_parent/libpod-%s/machine.slice/libpod-%s.scope" % (OTHER_HEX, HEX), "podman 7f98f0f7e4a6"),
+        ("0::/docker/%s" % HEX, "docker 7f98f0f7e4a6"),
+        ("0::/system.slice/docker-%s.scope" % HEX, "docker 7f98f0f7e4a6"),
+        ("0::/kubepods/besteffort/pod1-2-3/%s/kube-proxy" % HEX, "kubernetes 7f98f0f7e4a6"),
+        ("0::/kubepods.slice/kubepods-pod1_2.slice/cri-containerd-%s.scope" % HEX, "containerd 7f98f0f7e4a6"),
+        ("0::/kubepods.slice/kubepods-pod1_2.slice/crio-%s.scope" % HEX, "cri-o 7f98f0f7e4a6"),
+        ("0::/lxc.payload.web1/system.slice/cron.service", "lxc web1"),
+        ("0::/lxc/101/ns", "lxc 101"),
+        ("0::/machine.slice/machine-web1.scope/payload/init.scope", "machine web1"),
+        ("0::/machine.slice/systemd-nspawn@web1.service/payload", "machine web1"),
+        ("0::/libpod_parent/conmon", None),
+        ("0::/machine.slice/libpod-conmon-%s.scope" % HEX, None),
+        ("0::/system.slice/crio-conmon-%s.scope" % HEX, None),
+        ("0::/lxc.monitor.web1", None),
+        ("0::/system.slice/docker.service", None),
+        ("0::/user.slice/user-1000.slice/session-2.scope", None),
+        ("", None),
+    ],
+)
+def test_containers_are_told_by_their_control_group(text, container):
+    assert proctext.parse_container(text.encode()) == container
+
+
+def test_the_unit_of_a_process_in_a_container_is_none_of_the_hosts():
+    """What a container calls its units could be any name."""
+    inside = "9:name=systemd:/libpod_parent/libpod-%s/system.slice/postgresql.service" % HEX
+    assert proctext.parse_unit(inside.encode()) is None
+    scoped = "0::/machine.slice/libpod-%s.scope/system.slice/postgresql.service" % HEX
+    assert proctext.parse_unit(scoped.encode()) == "libpod-%s.scope" % HEX
+
+
+@given(st.integers(0, 1 << 31), st.integers(0, 1 << 20), st.integers(0, 1 << 20))
+def test_queued_signals(uid, queued, limit):
+    text = "SigQ:\t%d/%d\nUid:\t%d\t1\t2\t3\nGid:\t1\t1\t1\t1\n" % (queued, limit, uid)
+    assert proctext.parse_signals(text.encode()) == (uid, queued, limit)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "wanted"),
+    [
+        ("open", [1000, 1, 0], (None, 1000, 1)),
+        ("openat", [0xFFFFFFFFFFFFFF9C, 1000, 0], (None, 1000, 0)),
+        ("openat", [0xFFFFFF9C, 1000, 0], (None, 1000, 0)),
+        ("openat", [7, 1000, 1], (7, 1000, 1)),
+        ("openat2", [7, 1000, 2000], (7, 1000, -1)),
+        ("read", [7, 1000, 2000], None),
+    ],
+)
+def test_arguments_of_open(name, arguments, wanted):
+    assert opening.parse_open(name, arguments) == wanted
+
+
 @st.composite
 def maps(draw: Any) -> Tuple[bytes, set, set]:
     """Draw a maps file, the segments in it and the files of device 00:19 in it."""
@@ -384,6 +447,8 @@ PARSERS: List[Tuple[str, Callable[[bytes], Any]]] = [
     ("parse_status", proctext.parse_status),
     ("parse_syscall", proctext.parse_syscall),
     ("parse_unit", proctext.parse_unit),
+    ("parse_container", proctext.parse_container),
+    ("parse_signals", proctext.parse_signals),
     ("parse_maps", lambda raw: proctext.parse_maps(raw, frozenset(["00:19"]))),
     ("parse_mountinfo", mounts.parse_mountinfo),
     ("parse_meminfo", host.parse_meminfo),
@@ -405,7 +470,7 @@ def test_bytes_of_any_kind_parse_or_raise_value_error(parse, raw):
         parse(raw)
 
 
-NEVER = {"parse_unit", "parse_meminfo", "parse_id_map", "parse_memory_max"}
+NEVER = {"parse_unit", "parse_container", "parse_signals", "parse_meminfo", "parse_id_map", "parse_memory_max"}
 
 
 @pytest.mark.parametrize(
@@ -432,6 +497,6 @@ def test_an_uptime_that_is_none_is_the_documented_error(text):
 
 @given(st.binary(max_size=400), st.lists(st.sampled_from([b" 00:1a ", b" /SYSV", b"a", b"0"]), max_size=3))
 def test_lines_with_finds_each_line_once(text: bytes, needles: List[bytes]) -> None:
-    found = processes.lines_with(text, needles)
+    found = proctext.lines_with(text, needles)
     wanted = [line for line in text.split(b"\n") if any(needle in line for needle in needles)]
     assert sorted(line for line in found.split(b"\n") if line) == sorted(line for line in wanted if line)

@@ -419,7 +419,7 @@ def test_output_file_is_whole_or_not_at_all() -> None:
     for _ in range(3000):
         world.semget(1)
     good = world.here() / "report.json"
-    answer = world.ipcops("list", "--format", "json", "--output", str(good))
+    answer = world.ipcops("list", "sem", "--format", "json", "--output", str(good))
     assert (answer.status, answer.out) == (0, ""), answer.err
     assert len(json.loads(good.read_text())["objects"]) == 3000
 

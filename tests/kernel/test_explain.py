@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 
+from ipcops.core.explain.calls import CALLS
 from tests import world
 from tests.world import GONE, OTHER, THIRD, in_world
 
@@ -555,9 +556,13 @@ def test_the_attributes_of_a_queue():
 # ---------------------------------------------------------------- descriptors
 
 
+def shm_open(name: str, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+    return world._call("shm_open", name.encode(), flags, ctypes.c_uint(0o600))
+
+
 OPENERS = {
     "mq_open": (lambda: world.mq_open("/new", maxmsg=1, msgsize=128), 1),
-    "shm_open": (lambda: os.open("/dev/shm/new", os.O_RDWR | os.O_CREAT), 1),
+    "shm_open": (lambda: shm_open("/new"), 1),
     "pipe": (os.pipe, 2),
     "fcntl": (lambda: fcntl.fcntl(0, fcntl.F_DUPFD, 0), 1),
 }
@@ -647,7 +652,7 @@ def test_inodes_of_dev_shm():
     held = os.open("/dev/shm/mine", os.O_RDONLY)
     os.unlink("/dev/shm/mine")  # without a name, and still open: it counts
     world.shm_file("mine")
-    assert tried(lambda: world.shm_file("more")) == "ENOSPC"
+    assert tried(lambda: shm_open("/more")) == "ENOSPC"
     one = the("inodes of /dev/shm", "shm_open", "ENOSPC")
     assert numbers(one) == ("reached", 8, 8, 0)
     assert users(one) == [(GONE, 5), (0, 1)]
@@ -661,7 +666,7 @@ def test_inodes_of_dev_shm():
 @in_world(shm="size=1m,nr_inodes=8")
 def test_memory_of_dev_shm_fails_late():
     path = world.shm_file("full", b"x" * (1 << 20))
-    file = os.open("/dev/shm/late", os.O_RDWR | os.O_CREAT)  # succeeds
+    file = shm_open("/late")  # succeeds
     os.ftruncate(file, 1 << 20)  # succeeds, too
     assert tried(lambda: os.write(file, b"x")) == "ENOSPC"
 
@@ -875,19 +880,101 @@ def test_operations_that_a_mode_refuses():
 def test_files_that_a_mode_refuses():
     world.needs_root()
     path = world.as_uid(GONE, lambda: world.shm_file("theirs", mode=0o644))
-    assert world.as_uid(OTHER, lambda: tried(lambda: os.open(path, os.O_RDWR))) == "EACCES"
+    assert world.as_uid(OTHER, lambda: tried(lambda: shm_open("/theirs", os.O_RDWR))) == "EACCES"
+    assert tried(lambda: shm_open("/theirs", os.O_RDWR | os.O_CREAT | os.O_EXCL)) == "EEXIST"
+    assert [two["path"] for two in the("name", "shm_open", "EEXIST")["objects"]] == ["/theirs"]
     one = the("mode", "shm_open", "EACCES", uid=OTHER)
     assert numbers(one) == ("per-request", 1, 1, None)
     assert [(two["path"], two["mode"]) for two in one["objects"]] == [("/theirs", "0644")]
     os.chmod(path, 0o666)
-    assert world.as_uid(OTHER, lambda: tried(lambda: os.open(path, os.O_RDWR))) == "ok"
+    assert world.as_uid(OTHER, lambda: tried(lambda: shm_open("/theirs", os.O_RDWR))) == "ok"
     assert the("mode", "shm_open", "EACCES", uid=OTHER)["state"] == "free"
     # fs.protected_regular is the whole host's, so it is only read: it refuses O_CREAT whatever the mode.
     protected = Path("/proc/sys/fs/protected_regular")
-    refused = world.as_uid(OTHER, lambda: tried(lambda: os.open(path, os.O_RDWR | os.O_CREAT))) == "EACCES"
+    refused = world.as_uid(OTHER, lambda: tried(lambda: shm_open("/theirs"))) == "EACCES"
     assert refused == (protected.exists() and protected.read_text().strip() != "0")
     one = the("protected_regular", "shm_open", "EACCES", uid=OTHER)
     assert one["state"] == ("per-request" if refused else "free")
+
+
+# ---------------------------------------------------------------- errors of the request itself
+
+
+def wrong_requests() -> list[tuple[str, str, Callable[[], Any]]]:
+    """Return calls that the kernel refuses for what they ask, and the error."""
+    semid, queue = world.semget(2, key=0x20), world.msgget()
+    world.shmget(PAGE, key=0x20)
+    gone, drained = world.semget(1), world.msgget()
+    world.semrm(gone)
+    world.msgrm(drained)
+    os.symlink("/etc/passwd", "/dev/shm/link")
+    path = world.here() / "file"
+    path.touch()
+    reader = os.open(path, os.O_RDONLY)
+    call = world._call
+    return [
+        ("semget", "EINVAL", lambda: world.semget(0)),
+        ("semget", "EINVAL", lambda: call("semget", 0x20, 3, 0o600)),
+        ("semget", "ENOENT", lambda: call("semget", 0x21, 1, 0o600)),
+        ("shmget", "EINVAL", lambda: call("shmget", 0x20, ctypes.c_size_t(PAGE + 1), 0o600)),
+        ("shmget", "EINVAL", lambda: world.shmget(PAGE, mode=0o600 | SHM_HUGETLB | 5 << 26)),  # pages of 32 bytes
+        ("shmget", "ENOENT", lambda: call("shmget", 0x21, ctypes.c_size_t(1), 0o600)),
+        ("msgget", "ENOENT", lambda: call("msgget", 0x21, 0o600)),
+        ("semop", "EFBIG", lambda: world.semop(semid, 1, num=2)),
+        ("semop", "EINVAL", lambda: world.semop(gone, 1)),
+        ("semop", "EINVAL", lambda: semops(semid, 0)),
+        ("semop", "EFAULT", lambda: call("semop", semid, ctypes.c_void_p(1), ctypes.c_size_t(1))),
+        ("msgsnd", "EINVAL", lambda: world.msgsnd(drained, b"")),
+        ("msgsnd", "EINVAL", lambda: world.msgsnd(queue, b"", kind=0)),
+        ("msgsnd", "EFAULT", lambda: call("msgsnd", queue, ctypes.c_void_p(1), ctypes.c_size_t(1), 0)),
+        ("mq_open", "EINVAL", lambda: make_queue("name")),
+        ("mq_open", "EINVAL", lambda: make_queue("/name", 0)),
+        ("mq_open", "EACCES", lambda: make_queue("/na/me")),
+        ("mq_open", "ENAMETOOLONG", lambda: make_queue("/" + "n" * 256)),
+        ("mq_open", "ENOENT", lambda: call("mq_open", b"/absent", os.O_RDWR, 0, None)),
+        ("shm_open", "EINVAL", lambda: shm_open("/na/me")),
+        ("shm_open", "EINVAL", lambda: shm_open("")),
+        ("shm_open", "ENAMETOOLONG", lambda: shm_open("/" + "n" * 256)),
+        ("shm_open", "ENOENT", lambda: shm_open("/absent", os.O_RDWR)),
+        ("shm_open", "ELOOP", lambda: shm_open("/link")),
+        ("pipe", "EINVAL", lambda: os.pipe2(1)),
+        ("pipe", "EFAULT", lambda: call("pipe", ctypes.c_void_p(1))),
+        ("fcntl", "EBADF", lambda: fcntl.fcntl(12345, fcntl.F_GETFD)),
+        ("fcntl", "EBADF", lambda: fcntl.lockf(reader, fcntl.LOCK_EX | fcntl.LOCK_NB)),
+        ("fcntl", "EINVAL", lambda: fcntl.fcntl(reader, 9999)),
+        ("fcntl", "ENOTDIR", lambda: fcntl.fcntl(reader, fcntl.F_NOTIFY, fcntl.DN_MODIFY)),
+        ("fcntl", "EFAULT", lambda: call("fcntl", reader, fcntl.F_SETLK, ctypes.c_void_p(1))),
+        ("fcntl", "EPERM", lambda: fcntl.fcntl(reader, fcntl.F_ADD_SEALS, 1)),
+    ]
+
+
+@in_world(mqueue=True)
+def test_errors_that_come_of_the_request_are_known():
+    """Keeps the table of calls and errors to what the kernel gives."""
+    for call, error, function in wrong_requests():
+        assert (call, tried(function)) == (call, error)
+        assert error in CALLS[call].errors
+
+
+@in_world()
+def test_a_deadlock_of_locks_is_told():
+    path = world.here() / "lock"
+    path.touch()
+    file = os.open(path, os.O_RDWR)
+    fcntl.lockf(file, fcntl.LOCK_EX, 1, 0)
+
+    def begin() -> int:
+        other = os.open(path, os.O_RDWR)
+        fcntl.lockf(other, fcntl.LOCK_EX, 1, 1)
+        return other
+
+    waiter = world.spawn(begin, then=lambda other: fcntl.lockf(other, fcntl.LOCK_EX, 1, 0))
+    world.wait_until(lambda: f"-> POSIX  ADVISORY  WRITE {waiter.pid} " in Path("/proc/locks").read_text(), "it waits")
+    with pytest.raises(OSError, match="deadlock") as refused:
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, 1)
+    assert refused.value.errno == errno.EDEADLK
+    (one,) = explain("fcntl", "EDEADLK")["causes"]
+    assert "ipcops list lock" in one["remedy"]
 
 
 # ---------------------------------------------------------------- without a call; bad input
@@ -943,8 +1030,8 @@ def test_an_ordinary_user_is_told_of_itself():
     [
         (("semgat",), "unknown call 'semgat'; did you mean 'semget'?"),
         (("semget", "ENOSPACE"), "unknown error 'ENOSPACE'; did you mean 'ENOSPC'?"),
-        (("semget", "EMFILE"), "semget never gives EMFILE; it gives ENOSPC, EINVAL, EACCES, EEXIST, ENOENT, ENOMEM"),
-        (("semget", "24"), "semget never gives EMFILE; it gives ENOSPC"),
+        (("semget", "EMFILE"), "semget never gives EMFILE by itself, though a"),
+        (("semget", "24"), "it gives ENOSPC, EINVAL, EACCES, EEXIST, ENOENT, ENOMEM"),
         (("pipe", "99999"), "unknown error '99999'"),
         (("pipe", "EMFILE", "again"), "again"),
         (("",), "unknown call ''"),

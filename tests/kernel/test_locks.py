@@ -84,19 +84,30 @@ def everybody() -> dict[int, Process]:
     return found
 
 
-def held(ino: int, processes: dict[int, Process] | None = None) -> tuple[Table, list[Gap]]:
-    """Return the table of the locks of one inode, and what was not seen."""
+def file_id(info: os.stat_result) -> str:
+    """Return device and inode as the kernel writes them in /proc/locks."""
+    return "%02x:%02x:%d" % (os.major(info.st_dev), os.minor(info.st_dev), info.st_ino)
+
+
+def about(every: list[Lock], info: os.stat_result) -> list[Lock]:
+    """Return the locks of one file, and all that wait for them."""
+    numbers = {lock.number for lock in every if lock.file == file_id(info)}
+    return [lock for lock in every if lock.number in numbers]
+
+
+def held(info: os.stat_result, processes: dict[int, Process] | None = None) -> tuple[Table, list[Gap]]:
+    """Return the table of the locks of one file, and what was not seen."""
     with Directory.open("/proc") as proc:
         every, gaps = locks.read_locks(proc)
         assert not gaps
-        them = [lock for lock in every if lock.ino == ino or lock.device == "<none>"]
+        them = about(every, info)
         found = locks.find_holders(proc, them, everybody() if processes is None else processes, time.monotonic() + 60)
     return locks.lock_table(them, found), list(found.gaps)
 
 
 def the_lock(path: str, **more: Any) -> dict[str, Any]:
     """Return the one row of a file's lock; holders as (pid, descriptor)."""
-    table, _ = held(os.stat(path).st_ino, **more)
+    table, _ = held(os.stat(path), **more)
     (row,) = [{name: column[at] for name, column in table.columns.items()} for at in range(len(table))]
     row["holders"] = [(process.pid, fd) for process, fd in row["holders"]]
     return row
@@ -104,8 +115,7 @@ def the_lock(path: str, **more: Any) -> dict[str, Any]:
 
 def in_text(path: str) -> list[Lock]:
     """Return the lines of /proc/locks about a file."""
-    ino = os.stat(path).st_ino
-    return [lock for lock in locks.parse_locks(Path("/proc/locks").read_bytes()) if lock.ino == ino]
+    return about(locks.parse_locks(Path("/proc/locks").read_bytes()), os.stat(path))
 
 
 def wait_for_waiters(path: str, count: int) -> None:
@@ -129,7 +139,7 @@ def test_the_one_who_took_it_holds_it(how: Callable[[int], object], kind: str, a
     world.spawn(lambda: os.open(path, os.O_RDWR))  # who has the file open, and not the lock
     info = os.stat(path)
     assert the_lock(path) == {
-        "id": "%02x:%02x:%d" % (os.major(info.st_dev), os.minor(info.st_dev), info.st_ino),
+        "id": file_id(info),
         "path": path,
         "dev": info.st_dev,
         "ino": info.st_ino,
@@ -172,7 +182,7 @@ def test_byte_ranges_and_their_owner() -> None:
         return fd
 
     holder = world.spawn(some)
-    table, gaps = held(os.stat(path).st_ino)
+    table, gaps = held(os.stat(path))
     assert not gaps
     ranges = sorted(zip(table["access"], table["start"], table["end"], strict=True))
     assert ranges == [("READ", 50, 59), ("WRITE", 5, 14)]
@@ -275,7 +285,7 @@ def test_a_second_descriptor_of_the_same_process() -> None:
 def test_files_without_a_name(what: str) -> None:
     """Whatever can be opened can be locked by flock(2)."""
 
-    def nameless() -> tuple[int, int, str]:
+    def nameless() -> tuple[int, os.stat_result, str]:
         if what == "pipe":
             fd = os.pipe()[0]
         elif what == "socket":
@@ -286,11 +296,11 @@ def test_files_without_a_name(what: str) -> None:
             fd = os.open("/dev/shm/gone", os.O_RDWR | os.O_CREAT)
             os.unlink("/dev/shm/gone")
         flock(fd)
-        return fd, os.fstat(fd).st_ino, os.readlink(f"/proc/self/fd/{fd}")
+        return fd, os.fstat(fd), os.readlink(f"/proc/self/fd/{fd}")
 
     holder = world.spawn(nameless)
-    fd, ino, link = holder.value
-    table, gaps = held(ino)
+    fd, info, link = holder.value
+    table, gaps = held(info)
     assert not gaps
     assert [[(one.pid, number) for one, number in them] for them in table["holders"]] == [[(holder.pid, fd)]]
     assert list(table["path"]) == [link]
@@ -336,7 +346,8 @@ def test_who_waits(how: Callable[[int], object]) -> None:
     assert row["holders"] == [(holder.pid, holder.value)]
     assert row["waiters"] == ((-1, -1, -1) if how is ofd else tuple(waiters))
     if how is flock:  # each waits behind the other, and the kernel indents them
-        lines = [line for line in Path("/proc/locks").read_text().split("\n") if "-> FLOCK" in line]
+        text = Path("/proc/locks").read_text()
+        lines = [line for line in text.split("\n") if "->" in line and file_id(os.stat(path)) in line]
         assert [line.index("->") - line.index(":") for line in lines] == [2, 3, 4]
 
 
@@ -355,7 +366,7 @@ def test_waiters_of_one_range_are_not_those_of_another() -> None:
     first, second = world.spawn(lock(1)), world.spawn(lock(2))
     waiter = world.spawn(then=lock(2))
     wait_for_waiters(path, 1)
-    table, _ = held(os.stat(path).st_ino)
+    table, _ = held(os.stat(path))
     rows = {
         start: ([(one.pid, fd) for one, fd in them], waiting)
         for start, them, waiting in zip(table["start"], table["holders"], table["waiters"], strict=True)
@@ -426,7 +437,7 @@ def test_processes_that_end_meanwhile_are_no_gap() -> None:
     short = world.spawn()
     processes = everybody()
     short.kill()
-    table, gaps = held(os.stat(path).st_ino, processes)
+    table, gaps = held(os.stat(path), processes)
     assert (len(table), gaps) == (1, [])
     assert the_lock(path)["holders"] == [(holder.pid, holder.value)]
 
@@ -437,7 +448,7 @@ def test_a_process_that_may_not_be_looked_into_is_a_gap() -> None:
     world.needs_root()
     path = world.shm_file("private", mode=0o666)
     holder = world.spawn(lambda: take(path, flock))
-    table, gaps = world.as_uid(GONE, lambda: held(os.stat(path).st_ino))
+    table, gaps = world.as_uid(GONE, lambda: held(os.stat(path)))
     assert (list(table["pid"]), list(table["holders"]), list(table["path"])) == ([holder.pid], [()], [None])
     (gap,) = [gap for gap in gaps if gap.pid == holder.pid]
     assert (gap.evidence, gap.why, gap.kind) == ("descriptors", "Permission denied", "lock")
@@ -479,11 +490,9 @@ def test_only_descriptors_that_may_hold_a_lock_are_read() -> None:
     bystander = world.spawn(lambda: many("bystander"))
     parent = world.spawn(lambda: (pass_on(take("/dev/shm/wanted", flock)), many("holder"))[0])
     child, fd = parent.value
-    ino = os.stat("/dev/shm/wanted").st_ino
     Counting.read_of = []
     with Counting.open("/proc") as proc:
-        them = [lock for lock in locks.parse_locks(Path("/proc/locks").read_bytes()) if lock.ino == ino]
-        found = locks.find_holders(proc, them, everybody(), time.monotonic() + 60)
+        found = locks.find_holders(proc, in_text("/dev/shm/wanted"), everybody(), time.monotonic() + 60)
     (holders,) = found.by_lock.values()
     assert [(one.pid, number) for one, number in holders] == [(parent.pid, fd), (child, fd)]
     assert len(fds(bystander.pid)) >= 60

@@ -16,7 +16,7 @@ _UNIT = re.compile(r"([^/]+\.(?:service|scope))(?=/|\Z)")
 
 _HEX = "[0-9a-f]{64}"
 _CONTAINERS = (
-    ("podman", re.compile("/libpod-(%s)(?:\\.scope)?(?=/|$)" % _HEX)),
+    ("podman", re.compile("/libpod-(?:payload-)?(%s)(?:\\.scope)?(?=/|$)" % _HEX)),
     ("docker", re.compile("/docker[-/](%s)(?:\\.scope)?(?=/|$)" % _HEX)),
     ("cri-o", re.compile("/crio-(%s)(?:\\.scope)?(?=/|$)" % _HEX)),
     ("containerd", re.compile("[/:]cri-containerd[-:](%s)(?:\\.scope)?(?=/|$)" % _HEX)),
@@ -98,6 +98,9 @@ def parse_unit(text: bytes) -> Optional[str]:
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if (hierarchy == "0" and not controllers) or controllers == "name=systemd":
+            for _, pattern in _CONTAINERS:
+                inside = pattern.search(path)
+                path = path[: inside.end()] if inside else path
             units = _UNIT.findall(path)
             if units:
                 return str(units[0])

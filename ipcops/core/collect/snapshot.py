@@ -42,6 +42,8 @@ class Look(NamedTuple):
     """Whether to tell unit and container of every process."""
     probe: bool = False
     """Whether to try a connection of the wrong type to socket files that seem stale."""
+    connections: Optional[FrozenSet[str]] = None
+    """Where both ends of sockets are to be told: inodes and names of those to be shown though nobody can connect."""
 
 
 class _Spot(NamedTuple):
@@ -80,7 +82,8 @@ class _Taking:
     def run(self, ask_about: Ask) -> List[Snapshot]:
         look = self.look
         try:
-            spots = [_Spot(gather(self.roots, self.kernel, self.policy, look.kinds, self.limit))]
+            ends = look.connections is not None
+            spots = [_Spot(gather(self.roots, self.kernel, self.policy, look.kinds, self.limit, connections=ends))]
             if look.everywhere:
                 spots += self._elsewhere(spots[0].gathered)
             scanned = self._scan([spot.gathered for spot in spots])
@@ -109,6 +112,7 @@ class _Taking:
         self.gaps += missing
         seen = {"ipc": {home.ipc}, "net": {home.net}, "mnt": {home.mnt}}
         seen_shm = {own.shm_mount.dev} if own.shm_mount is not None else set()
+        ends = self.look.connections is not None
         spots = []
         for entry in entries:
             kinds = [
@@ -121,7 +125,7 @@ class _Taking:
             if not kinds:
                 continue
             try:
-                gathered = self._visit().gather(entry, tuple(dict.fromkeys(kinds)), self.limit)
+                gathered = self._visit().gather(entry, tuple(dict.fromkeys(kinds)), self.limit, connections=ends)
             except EntryError as error:
                 if not error.gone:
                     what = "namespaces of %s" % ("pid %d" % entry.pids[0] if entry.pids else entry.path)
@@ -162,6 +166,8 @@ class _Taking:
                     holders = locks.find_holders(self.roots.proc, held, scanned.processes.by_pid, self.limit)
                     self.gaps += holders.gaps
                 spots[0].gathered.tables["lock"] = locks.lock_table(held, holders)
+        if self.look.connections is not None:
+            self._connections(spots, scanned, self.look.connections)
 
     def _unix(self, spots: List[_Spot], scanned: processes.Scanned) -> None:
         """Match socket files with the sockets of every network namespace, others' only where it matters."""
@@ -172,8 +178,12 @@ class _Taking:
         files = _merged([spot.gathered.files.sockets for spot in spots if spot.gathered.files is not None])
         unbound = sockets.unix_table(known[0], files, known)
         if None in unbound["id"]:
-            known += self._other_networks(frozenset(one.namespace for one in own), spots[0].gathered, scanned)
+            known += self._other_networks(
+                frozenset(one.namespace for one in own), spots[0].gathered, scanned,
+                lambda entry: self._visit().sockets(entry, self.limit),
+            )  # fmt: skip
         seen: Set[Tuple[int, int]] = set()
+        networks: Set[int] = set()
         for spot in spots:
             net, found = spot.gathered.sockets, spot.gathered.files
             if net is None or net.unix is None:
@@ -181,12 +191,42 @@ class _Taking:
             table = sockets.unix_table(net, _fresh(found.sockets, seen) if found is not None else None, known)
             if spot.entry is None:
                 table = self._looked_again(table)
+            if net.namespace in networks:  # another mount namespace of the same network: only its files are new
+                rows = [row for row, mode in enumerate(table["mode"]) if mode is not None]
+                table = Table("unix", {name: table.pick(name, rows) for name in table.columns}, table.namespace)
+            networks.add(net.namespace)
             spot.gathered.tables["unix"] = table
 
+    def _connections(self, spots: List[_Spot], scanned: processes.Scanned, asked: FrozenSet[str]) -> None:
+        """Tell both ends of sockets. Those of Unix ones may be in any network namespace."""
+        from .connections import UnixEnds, connect_inet, connect_unix
+
+        known = {
+            spot.gathered.connected.namespace: spot.gathered.connected
+            for spot in reversed(spots)
+            if spot.gathered.connected is not None
+        }
+        more = []
+        if "unix" in self.look.kinds:
+            more = self._other_networks(
+                frozenset(known), spots[0].gathered, scanned, lambda entry: self._visit().connected(entry, self.limit)
+            )
+        ends = UnixEnds([*known.values(), *more])
+        for spot in spots:
+            here, tables = spot.gathered.connected, spot.gathered.tables
+            if here is None:
+                continue
+            if "unix" in tables:
+                own = [here] if known.pop(here.namespace, None) else []
+                tables["unix"] = connect_unix(tables["unix"], own + more, ends, asked)
+                more = []  # what belongs to no other place is shown with ours
+            if "inet" in tables:
+                tables["inet"] = connect_inet(tables["inet"], here, asked)
+
     def _other_networks(
-        self, seen: FrozenSet[int], own: Gathered, scanned: processes.Scanned
-    ) -> List[sockets.Sockets]:
-        """Return the sockets of the network namespaces not looked into yet; a gap for each that is not to be seen."""
+        self, seen: FrozenSet[int], own: Gathered, scanned: processes.Scanned, ask: Callable[[Entry], Any]
+    ) -> List[Any]:
+        """Return the answer of each network namespace not looked into yet; a gap for each that is not to be seen."""
         from .visit import Entry, EntryError, kept_by_mounts, own_entry
 
         home = own_entry(self.roots.proc)
@@ -200,10 +240,10 @@ class _Taking:
             Entry(home.ipc, net, home.mnt, pids=tuple(process.pid for process in them[:8]))
             for net, them in pids.items()
         ]
-        found: List[sockets.Sockets] = []
+        found = []
         for entry in entries:
             try:
-                there = self._visit().sockets(entry, self.limit)
+                there = ask(entry)
             except EntryError as error:
                 if not error.gone:
                     what = "sockets of %s" % ("pid %d" % entry.pids[0] if entry.pids else entry.path)
@@ -318,7 +358,9 @@ class _Taking:
                 ("fifo", (dev, ino)) not in scanned.processes.ends and max(mtime, ctime) <= quiet
                 for dev, ino, mtime, ctime in zip(table["dev"], table["ino"], table["mtime"], table["ctime"])
             ):
-                found = found._replace(declared_fifos=systemd.read_declared_fifos(top))
+                declared, missing = systemd.read_declared_fifos(top)
+                self.gaps += missing
+                found = found._replace(declared_fifos=declared)
         return found
 
 
