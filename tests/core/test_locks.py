@@ -164,11 +164,12 @@ def test_a_table_that_cannot_be_read_is_a_gap(tmp_path, text, why):
 
 def test_the_table_has_a_row_for_each_held_lock():
     """Who waits is found by the number, in the order of the text, however deep."""
-    waits = HELD._replace(waits=True, pid=11)
+    held = HELD._replace(number=3)
+    waits = held._replace(waits=True, pid=11)
     free = HELD._replace(number=2, type="OFDLCK", access="READ", pid=-1, device="00:2f", ino=8, start=5, end=9)
     holder = Process(12, 1, 1, "x", frozenset((33, 5)), frozenset())
     found = Holders({HELD.key: [(holder, 3), (holder, 4)]}, {HELD.key: "/run/a b"})
-    table = locks.lock_table([HELD, waits, waits._replace(pid=-1), free], found)
+    table = locks.lock_table([held, waits, waits._replace(pid=-1), free], found)
     assert (table.kind, table.namespace, len(table)) == ("lock", 0, 2)
     assert {name: list(column) for name, column in table.columns.items()} == {
         "id": ["fe:01:7", "00:2f:8"],
