@@ -109,16 +109,16 @@ COLUMNS: Dict[str, Tuple[Show, ...]] = {
     "fifo": (_NAME, _OWNER, _MODE, _ENDS, _AGE, _VERDICT, _HOLDERS, _WHY),
     "pipe": (_ID, _OWNER, Show("BYTES", _fill, right=True), _ENDS, _VERDICT, _HOLDERS, _WHY),
     "unix": (
-        _or_dash("NAME", "path"), _or_dash("ID", "id", 5), _OWNER, _MODE, _or_dash("TYPE", "type"), _STATE,
-        Show("QUEUE", _queue, right=True), _VERDICT, _HOLDERS, _WHY,
+        _or_dash("NAME", "path"), _or_dash("ID", "id", 5), _OWNER, _MODE, _or_dash("TYPE", "type", 3), _STATE,
+        Show("QUEUE", _queue, right=True, optional=1), _VERDICT, _HOLDERS, _WHY,
     ),
     "inet": (
         _NAME, _or_dash("ID", "id", 5), _OWNER, _STATE, Show("QUEUE", _queue, right=True), _VERDICT, _HOLDERS, _WHY,
     ),
     "lock": (
-        _ID, _or_dash("NAME", "path"), _OWNER, _or_dash("TYPE", "type"), _or_dash("ACCESS", "access"),
-        Show("RANGE", _range), Show("WAITING", lambda one: str(len(one["waiters"])), right=True),
-        _VERDICT, _HOLDERS, _WHY,
+        Show("NAME", lambda one: one["path"] or one["id"]), _OWNER, _or_dash("TYPE", "type"),
+        _or_dash("ACCESS", "access", 1), Show("RANGE", _range, optional=2),
+        Show("WAITING", lambda one: str(len(one["waiters"])), right=True), _HOLDERS, _WHY,
     ),
 }  # fmt: skip
 

@@ -129,6 +129,16 @@ class Kernel:
         """Return a copy of a descriptor of another process (pidfd_getfd(2)). Raise OSError."""
         return self._checked(_PIDFD_GETFD, process, number, 0)
 
+    def socket_domain(self, process: int, number: int) -> int:
+        """Return the address family of a socket of another process, through a copy of its descriptor. Raise OSError."""
+        from _socket import SO_DOMAIN, SOL_SOCKET, socket  # most looks ask no socket
+
+        copy = socket(fileno=self.descriptor_of(process, number))
+        try:
+            return copy.getsockopt(SOL_SOCKET, SO_DOMAIN)
+        finally:
+            copy.close()
+
     # ------------------------------------------------------------- semaphores
 
     def sem_usage(self) -> Optional[Usage]:

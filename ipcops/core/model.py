@@ -32,6 +32,9 @@ NOTHING: Mapping[Any, Any] = MappingProxyType({})
 INITIAL_IPC_NAMESPACE = 4026531839
 """PROC_IPC_INIT_INO of include/linux/proc_ns.h: the inode of the first IPC namespace."""
 
+ENDLESS = 1 << 62
+"""Limits from here on are the kernel's way to say that there is none (SHMMAX, SHMALL)."""
+
 OVERFLOW_ID = 65534
 """What an unmapped uid or gid reads as inside a user namespace (user_namespaces(7))."""
 
@@ -255,7 +258,7 @@ class Caller(NamedTuple):
     owns_ipc: bool
     """Whether its user namespace is the one that its IPC namespace was made in."""
     limits: Mapping[str, Tuple[int, int]]
-    """Name of a resource limit, as ``nofile``, to its soft and hard value; -1 is no limit."""
+    """Name of a resource limit, as ``nofile``, to its soft and hard value, as far as they are told; -1 is no limit."""
     values: Mapping[str, Any] = NOTHING
     """Settings and counters of the host that belong to no kind; absent where there is no such thing."""
     quotas: Tuple[Quota, ...] = ()

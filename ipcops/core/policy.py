@@ -148,7 +148,7 @@ SETTINGS: Tuple[Setting, ...] = (
     ),
     Setting(
         "scan", "unreadable_ok", "", "users or systemd units",
-        "Processes whose maps, descriptors and system calls may stay unseen, by user or unit. Pid 1 always"
+        "Processes whose maps, descriptors, namespaces and system calls may stay unseen, by user or unit. Pid 1 always"
         " counts as unit init.scope: some machines refuse its maps even to root.",
         parse_words,
     ),

@@ -11,6 +11,7 @@ from .model import (
     SHM_DEST,
     SHM_LOCKED,
     SYSV_KINDS,
+    Connection,
     End,
     FindingGroup,
     Gap,
@@ -54,6 +55,7 @@ def sysv_mode_text(mode: int) -> str:
 _SIZES = ("size", "rss", "swap")
 SOCKET_KINDS = ("unix", "inet")
 END_KINDS = ("fifo", "pipe")
+_UNSEEN = "no process was seen that has it"
 
 
 def _form(table: Table, name: str) -> Optional[Callable[[Any], str]]:
@@ -206,11 +208,11 @@ def usage(snapshot: Snapshot) -> Dict[str, Any]:
             result[kind] = None
             continue
         counts: Dict[str, Any] = {"objects": len(table)}
-        for name, column in _COUNTED.get(kind, {}).items():
-            counts[name] = sum(count or 0 for count in table[column]) if column in table else None
         if kind == "shm":
             counts["pages"] = sum(-(-length // page) for length in table["size"])
-        elif kind == "pipe":
+        for name, column in _COUNTED.get(kind, {}).items():
+            counts[name] = sum(count or 0 for count in table[column]) if column in table else None
+        if kind == "pipe":
             counts["pages"] = sum(count or 0 for count in table["capacity"]) // page
         elif kind == "unix":
             counts["listening"] = sum(state == "listen" for state in table["state"])
@@ -377,7 +379,7 @@ def _objects(case: Case, table: Table, rows: Sequence[int], *, details: bool) ->
         "id": Column(table.pick("id", rows)) if "id" in table else None,
         "key": Column(_json_column(table, "key", rows)) if "key" in table else None,
         "path": Column(table.pick("path", rows)) if "path" in table else None,
-        "namespace": _namespace(snapshot, table),
+        "namespace": Column(table.pick("network", rows)) if "network" in table else _namespace(snapshot, table),
         "place": snapshot.place.name if snapshot.place.other else None,
         "owner": Column(_people(snapshot, table, rows)),
         "creator": None,
@@ -400,6 +402,8 @@ def _objects(case: Case, table: Table, rows: Sequence[int], *, details: bool) ->
         template[name] = Column(table.pick(name, rows))
     if kind == "sem" and details:
         template["semaphores"] = Column([_semaphores(snapshot.semaphores.get(table["id"][row])) for row in rows])
+    if "connections" in table:
+        template["connections"] = Column([_connections(snapshot, table["connections"][row]) for row in rows])
     return Records(template, len(rows))
 
 
@@ -455,6 +459,27 @@ def _waiters(snapshot: Snapshot, table: Table, row: int) -> List[Dict[str, Any]]
     return [
         {**_process(waiter.process), "tid": waiter.tid, "call": waiter.call}
         for waiter in snapshot.processes.blocked.get((table.kind, _file_or_id(table, row)), ())
+    ]
+
+
+def _connections(snapshot: Snapshot, connections: Sequence[Connection]) -> List[Dict[str, Any]]:
+    """Return both ends of each connection; a note where no process can be told."""
+    known: Dict[Optional[int], List[Dict[str, Any]]] = {None: []}
+
+    def who(inode: Optional[int]) -> List[Dict[str, Any]]:
+        if inode not in known:
+            known[inode] = list(map(_process, snapshot.processes.sockets.get(inode or 0, ())))
+        return known[inode]
+
+    return [
+        {
+            **one._asdict(),
+            "note": one.note if who(one.id) else one.note or _UNSEEN,
+            "peer_note": one.peer_note if who(one.peer) else one.peer_note or _UNSEEN,
+            "holders": who(one.id),
+            "peer_holders": who(one.peer),
+        }
+        for one in connections
     ]
 
 

@@ -17,7 +17,7 @@ from .fs import Roots, host_roots
 from .kernel import Kernel
 from .model import KINDS, SEVERITIES, VERDICTS, Evidence, FindingGroup, Report, Request, Snapshot
 from .policy import DEFAULT_PATH, Policy, defaults, parse_policy
-from .report import HOST, audit_report, key_text, objects_report
+from .report import HOST, SOCKET_KINDS, audit_report, key_text, objects_report
 from .rules import BY_ID, RULES, Rule
 from .rules.base import undecided
 from .verdicts import Case, sem
@@ -247,7 +247,8 @@ def _show(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Rep
             chosen[kind] = sorted({*chosen.get(kind, ()), *_matching(snapshot, kind, name)})
         return chosen
 
-    look = _look(request, kinds)._replace(details=True, units=True)
+    sockets = frozenset(name for kind, name in wanted if kind in SOCKET_KINDS)
+    look = _look(request, kinds)._replace(details=True, units=True, connections=sockets)
     snapshots = take(roots, kernel, policy, look, ask_about=lambda seen: find(seen).get("sem", ()))
     _require_something(snapshots[0])
     found = [(Case(snapshot, policy), find(snapshot)) for snapshot in snapshots]

@@ -99,8 +99,6 @@ OWNED: Dict[str, Tuple[str, ...]] = {
 }
 """The columns that say whose an object is and which, beside the kind's own."""
 
-NAMESPACES = {"fifo": MOUNTS, "unix": NETWORK, "inet": NETWORK}
-
 LIMITS: Dict[str, Any] = {
     "kernel.shmmax": 18446744073692774399,
     "kernel.shmall": 2 << 20,
@@ -192,6 +190,8 @@ class _World:
         wanted = facts.get("processes", [])
         every = ([] if facts.get("no_init") else [INIT]) + wanted
         self.processes = {one["pid"]: process(one) for one in every}
+        network = facts.get("place", {}).get("net", NETWORK)
+        self.namespaces = {"fifo": MOUNTS, "unix": network, "inet": network}
         self.rows: Dict[str, List[Dict[str, Any]]] = {kind: [] for kind in facts.get("kinds", KINDS)}
         self.attached: Dict[int, Tuple[Process, ...]] = {}
         self.holding: Dict[Tuple[int, int], Tuple[Process, ...]] = {}
@@ -276,7 +276,7 @@ class _World:
                 continue
             names = dict.fromkeys((*DEFAULTS[kind], *OWNED[kind]))
             columns = {name: [row[name] for row in rows] for name in names if name not in absent}
-            tables[kind] = Table(kind, columns, NAMESPACES.get(kind, 0))
+            tables[kind] = Table(kind, columns, self.namespaces.get(kind, 0))
         return tables
 
 

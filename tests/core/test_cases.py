@@ -58,6 +58,9 @@ def test_case(facts):
     for name, words in facts.get("says", {}).items():
         for word in words:
             assert word in "; ".join(found[name].reasons)
+    for name, words in facts.get("unsaid", {}).items():
+        for word in words:
+            assert word not in "; ".join(found[name].reasons)
     if "rules" in facts:
         assert fired(world) == facts["rules"]
     if "protected" in facts:

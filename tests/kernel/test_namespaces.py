@@ -276,3 +276,32 @@ def test_an_ordinary_user_is_told_what_it_could_not_enter() -> None:
     report = world.audit("--all-namespaces", uid=GONE)
     assert not report["scan"]["complete"]
     assert any(gap["evidence"] == "namespaces" for gap in report["scan"]["skipped"])
+
+
+@in_world()
+def test_a_socket_of_a_network_namespace_that_nothing_leads_to_keeps_its_file() -> None:
+    """Its maker moved on, and took the descriptor along: the file must not be called stale."""
+    world.needs_root()
+    path = str(world.here() / "kept.sock")
+
+    def move_on() -> int:
+        world.unshare(CLONE_NEWNET)
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(path)
+        server.listen()
+        world.unshare(CLONE_NEWNET)
+        return server.detach()
+
+    def verdict() -> str:
+        text = NOW.replace("[audit]", f"fifo_dirs = {world.here()}\n[audit]")
+        listed = world.ipcops("list", "unix", "--format", "json", "--policy", world.policy(text)).json
+        unread = {gap["pid"] for gap in listed["scan"]["skipped"] if gap["evidence"] == "sockets"}
+        assert (keeper.pid in unread) == os.path.exists(f"/proc/{keeper.pid}")
+        return str(world.the("unix", path, text)["verdict"])
+
+    keeper = world.spawn(move_on)
+    assert verdict() == "unknown"
+    keeper.kill()
+    if not world.audit()["scan"]["complete"]:
+        pytest.skip("not every process can be looked into here, so no file can be called stale")
+    assert verdict() == "orphan"

@@ -18,7 +18,7 @@ from tests.project.checkout import ROOT
 CORE = "ipcops.core"
 
 # The parts of core that touch the world. Every part that is not named here is pure.
-CARRIERS = {"__main__", "agent", "deliver", "run"}  # called from outside; nothing below imports them
+CARRIERS = {"__main__", "agent", "deliver", "explaining", "run"}  # called from outside; nothing below imports them
 IMPURE = {"fs", "kernel", "collect"} | CARRIERS
 
 # What these parts may import of core, and nothing else. The other pure parts may import

@@ -83,14 +83,18 @@ def parse_memory(text: bytes) -> Dict[str, int]:
 def read_caller(roots: Roots, processes: Iterable[Process] = ()) -> Caller:
     """Return who runs ipcops, and how much of their own limits *processes* use.
 
-    Raise UndeterminedError when not even /proc/self tells.
+    Raise UndeterminedError when not even /proc/self/status tells.
     """
     proc, gaps = roots.proc, []  # type: Directory, List[Gap]
     try:
         status = parse_status(proc.read_record("self/status"))
+    except (OSError, ValueError) as error:
+        raise UndeterminedError("who runs ipcops cannot be read from /proc/self/status (%s)" % error) from error
+    limits: Dict[str, Tuple[int, int]] = {}
+    try:
         limits = parse_rlimits(proc.read_record("self/limits"))
     except (OSError, ValueError) as error:
-        raise UndeterminedError("who runs ipcops cannot be read below /proc/self (%s)" % error) from error
+        gaps.append(Gap(Evidence.LIMITS, "/proc/self/limits", getattr(error, "strerror", None) or str(error)))
     initial = read_namespace(proc, "user") in (0, INITIAL_USER_NAMESPACE)
     return Caller(
         pid=status.pid,

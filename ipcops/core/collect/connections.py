@@ -38,6 +38,8 @@ _STATES = {
 _MASKS = {"tcp": sum(1 << state for state in _STATES), "udp": 1 << 1}
 _WILDCARDS = {4: "0.0.0.0", 6: "::"}  # noqa: S104  # looked for, not bound to
 
+CONNECTED = "established"
+"""Also the state of a datagram socket with a peer, which older kernels call unconnected."""
 WAITING = "waiting"
 """The state of a connection that its listener has not accepted."""
 _NOT_ACCEPTED = "not accepted yet"
@@ -45,7 +47,7 @@ _CLOSED = "closed"
 
 Address = Tuple[str, int]
 Asked = FrozenSet[str]
-"""Inodes of sockets that are to be rows, whatever they are."""
+"""Inodes and names of sockets that are to be rows, whatever they are."""
 
 
 class Link(NamedTuple):
@@ -136,9 +138,8 @@ def read_connected(kernel: Kernel, proc: Directory, namespace: int, kinds: Seque
         if any(one.state == "listen" and one.rqueue for one in unix):
             # A question of its own: with some 1,000 clients an answer finds no room, and the list ends there.
             question = unix_question(namespace, _SHOW_ICONS)
-            for inode, clients in understood(ask(kernel, proc, question, gaps) or (), parse_waiting, question, gaps):
-                if clients is not None:
-                    waiting[inode] = clients
+            told = understood(ask(kernel, proc, question, gaps) or (), parse_waiting, question, gaps)
+            waiting = {inode: clients for inode, clients in told if clients is not None}
     if "inet" in kinds:
         for protocol, question in inet_questions(namespace, _MASKS):
             answers = ask(kernel, proc, question, gaps) or ()
@@ -190,7 +191,7 @@ class UnixEnds:
             return (self._end(one, one.path),) if one.state == "established" else ()
         found = [self._end(one, name)] if one.peer is not None else []
         found += [
-            Connection(inode, other.inode, name, other.path, other.state)
+            Connection(inode, other.inode, name, other.path, CONNECTED)
             for other in self.senders.get(inode, ())
             if other.inode != one.peer
         ]
@@ -204,10 +205,10 @@ class UnixEnds:
         """Return a connected socket with its peer, whose inode is 0 as long as, and as soon as, nobody has it."""
         if one.peer:
             peer = self.known.get(one.peer)
-            return Connection(one.inode, one.peer, name, peer.path if peer is not None else None, one.state)
+            return Connection(one.inode, one.peer, name, peer.path if peer is not None else None, CONNECTED)
         listener = self.known.get(self.listeners.get(one.inode, 0))
         if listener is None:
-            return Connection(one.inode, None, name, None, one.state, peer_note=_CLOSED)
+            return Connection(one.inode, None, name, None, CONNECTED, peer_note=_CLOSED)
         note = "%s by unix:%d" % (_NOT_ACCEPTED, listener.inode)
         return Connection(one.inode, None, name, listener.path, WAITING, peer_note=note)
 
@@ -221,34 +222,41 @@ class UnixEnds:
         found = []
         for inode in clients:
             client = self.known.get(inode)
-            path, note = (client.path if client is not None else None), (None if inode else _CLOSED)
-            found.append(Connection(None, inode or None, name, path, WAITING, _NOT_ACCEPTED, note))
+            path = client.path if client is not None else None
+            found.append(
+                Connection(None, inode or None, name, path, WAITING, _NOT_ACCEPTED, None if inode else _CLOSED)
+            )
         return found
 
 
 def connect_unix(table: Table, own: Sequence[Connected], ends: UnixEnds, asked: Asked) -> Table:
     """Return the table of one place with the columns ``connections`` and ``network``, and with what is *asked* for.
 
-    *own* is where a socket must be to become a row. ``network`` is the network namespace of the row's socket:
-    the one bound to a file of this place may be in another.
+    *own* is where a socket must be to become a row. A name that only connections are left of becomes one without
+    ``id``, as a file does. ``network`` is the network namespace of the row's socket: the one bound to a file of this
+    place may be in another.
     """
-    have = set(table["id"])
-    rows = [
-        {
-            "id": one.inode, "path": one.path if one.answers else None, "uid": one.uid, "type": one.type,
-            "state": one.state, "rqueue": one.rqueue, "wqueue": one.wqueue, "inexact": False,
-        }
-        for space in own
-        for one in space.unix
-        if str(one.inode) in asked and one.inode not in have
-    ]  # fmt: skip
+    ids, names = set(table["id"]), set(table["path"])
+    rows: List[Dict[str, Any]] = []
+    through: Dict[int, List[Unix]] = {}  # row of a name without a socket to the connections that bear it
+    left: Dict[str, List[Unix]] = {}
+    for space in own:
+        for one in space.unix:
+            if str(one.inode) in asked and one.inode not in ids:
+                rows.append(_row(one))
+            path = one.path
+            here = path is not None and (space.namespace == table.namespace or not path.startswith("@"))
+            if here and path in asked and path not in names and not one.answers:
+                left.setdefault(path, []).append(one)
+    for path, some in left.items():
+        through[len(table) + len(rows)] = some
+        rows.append({"path": path, "type": some[0].type, "state": some[0].state, "inexact": False})
     wider = _with_rows(table, rows)
-    left = [row for row, inode in enumerate(table["id"]) if inode is None]  # files without a socket
-    files = Files(Table("unix", {name: table.pick(name, left) for name in table.columns}))
-    through: Dict[int, List[Unix]] = {}
-    for one in (one for some in ends.accepted.values() for one in some) if left else ():
+    unbound = [row for row, inode in enumerate(table["id"]) if inode is None]
+    files = Files(Table("unix", {name: table.pick(name, unbound) for name in table.columns}))
+    for one in (one for some in ends.accepted.values() for one in some) if unbound else ():
         for at in files.of(one):
-            through.setdefault(left[at], []).append(one)
+            through.setdefault(unbound[at], []).append(one)
     columns = list(zip(wider["id"], wider["path"]))
     return _with_columns(
         wider,
@@ -258,6 +266,14 @@ def connect_unix(table: Table, own: Sequence[Connected], ends: UnixEnds, asked: 
         ],
         network=[ends.networks.get(inode, table.namespace) for inode, _ in columns],
     )
+
+
+def _row(one: Unix) -> Dict[str, Any]:
+    path = one.path if one.answers else None  # else it is its listener's
+    return {
+        "id": one.inode, "path": path, "uid": one.uid, "type": one.type, "state": one.state, "rqueue": one.rqueue,
+        "wqueue": one.wqueue, "inexact": False,
+    }  # fmt: skip
 
 
 # ---------------------------------------------------------------- network sockets
@@ -296,16 +312,15 @@ class _InetEnds:
                     self.heard[row].append(self.of(one))
             elif self._peer(one) is None:
                 for row in self._answering(one):
-                    here = _text((table["address"][row], table["port"][row]))
-                    self.heard[row].append(
-                        Connection(table["id"][row], one.inode or None, here, _text(one.local), one.state)
-                    )
+                    here, note = _text((table["address"][row], table["port"][row])), None if one.inode else _CLOSED
+                    ends = (table["id"][row], one.inode or None, here, _text(one.local))
+                    self.heard[row].append(Connection(*ends, one.state, peer_note=note))
 
     def _at(self, protocol: str, family: int, end: Address) -> Sequence[int]:
         """Return the rows of what is bound to an address, or else to all of its family."""
         address, port = end
-        exact = self.bound.get((protocol, family, address, port))
-        return exact or self.bound.get((protocol, family, _WILDCARDS[family], port), ())
+        exact, wide = ((protocol, family, one, port) for one in (address, _WILDCARDS[family]))
+        return self.bound.get(exact) or self.bound.get(wide, [])
 
     def _answering(self, one: Link) -> Sequence[int]:
         """Return the rows of the UDP sockets without a peer that get what a socket of this host sends."""

@@ -326,7 +326,7 @@ class _Scan:
             except FileNotFoundError:
                 pass  # it is just ending, or this kernel lacks the namespaces
             except OSError as error:
-                if error.errno not in _GONE:
+                if error.errno not in _GONE and not self._may_stay_unseen(directory, process):
                     what = "namespaces of pid %d (%s)" % (process.pid, process.command)
                     self._gap(Evidence.NAMESPACES, what, error.strerror or str(error), process.pid)
         unit = container = None

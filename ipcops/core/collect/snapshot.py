@@ -18,6 +18,7 @@ from ..model import Evidence, Facts, Gap, Place, Process, Semaphores, Snapshot, 
 from ..policy import Policy
 from . import facts, host, locks, processes, sockets, systemd, users
 from .gather import FILE_KINDS, IPC_KINDS, SOCKET_KINDS, Gathered, ask, gather, only
+from .strays import unix_strays
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -182,6 +183,7 @@ class _Taking:
                 frozenset(one.namespace for one in own), spots[0].gathered, scanned,
                 lambda entry: self._visit().sockets(entry, self.limit),
             )  # fmt: skip
+            self._strays(known, scanned)
         seen: Set[Tuple[int, int]] = set()
         networks: Set[int] = set()
         for spot in spots:
@@ -252,6 +254,21 @@ class _Taking:
             found.append(there)
             self.gaps += [gap._replace(evidence=Evidence.SOCKETS) for gap in there.gaps]
         return found
+
+    def _strays(self, known: Sequence[sockets.Sockets], scanned: processes.Scanned) -> None:
+        """Say that a socket is of a network namespace that nothing leads to, if there is one."""
+        listed = frozenset(inode for one in known for inode in one.known)
+        listed |= frozenset(inet.inode for one in known for inet in one.inet or ())
+        unlisted = {inode: who for inode, who in scanned.processes.sockets.items() if inode not in listed}
+        strays, unknown = unix_strays(self.roots.proc, self.kernel, unlisted)
+        for inodes, why in (
+            (strays, "it is of a network namespace that no process is in and no mount keeps"),
+            (unknown, "neither the kernel's lists nor its holder tell what it is"),
+        ):
+            for inode in inodes:
+                who = unlisted[inode][0]
+                what = "what socket %d of pid %d (%s) is bound to" % (inode, who.pid, who.command)
+                self.gaps.append(Gap(Evidence.SOCKETS, what, why, kind="unix", pid=who.pid))
 
     def _looked_again(self, table: Table) -> Table:
         """Return a table of Unix sockets whose stale files are still there, and probed where that is wished.

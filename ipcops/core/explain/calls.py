@@ -157,6 +157,8 @@ CALLS: Dict[str, Call] = {
             "ENFILE": (files.file_max,),
             "ENOENT": (_absent("file in /dev/shm", "name", "O_CREAT", "posix-shm"),),
             "ENAMETOOLONG": (_LONG_NAME,),
+            "ELOOP": (request("the name is a symbolic link", "remove it (ls -l /dev/shm), or choose another name"),),
+            "ENOMEM": (memory,),
         },
         descriptors=True,
     ),
@@ -266,14 +268,16 @@ def checked(call: Optional[str], errno: Optional[str]) -> Tuple[Optional[str], O
         raise unknown_word("call", call, CALLS)
     if errno is None:
         return call, None
-    word, known = errno.upper(), CALLS[call].errors
-    number = int(word) if word.isdecimal() else getattr(numbers, word, None)
-    if not isinstance(number, int) or number not in numbers.errorcode:
+    known = CALLS[call].errors
+    codes = {name: getattr(numbers, name) for name in dir(numbers) if name.startswith("E")}
+    same = [name for name in codes if errno == str(codes[name])]  # EDEADLK is EDEADLOCK, too
+    word = min(same, key=len) if same else errno.upper()
+    if word not in codes:
         raise unknown_word("error", errno, known)
-    found = next((name for name in known if getattr(numbers, name) == number), None)
+    found = next((name for name in known if codes[name] == codes[word]), None)
     if found is None:
-        name = numbers.errorcode[number] if word.isdecimal() else word
-        raise InputError("%s never gives %s; it gives %s" % (call, name, ", ".join(known)))
+        never = "%s never gives %s by itself, though a seccomp filter may; it gives %s"
+        raise InputError(never % (call, word, ", ".join(known)))
     return call, found
 
 

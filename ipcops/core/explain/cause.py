@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ..model import Caller, Evidence, Gap, Table
+from ..model import ENDLESS, Caller, Evidence, Gap, Table
 from ..rules.base import size
 from ..verdicts.case import Case, missing
 
@@ -21,9 +21,6 @@ CAPABILITIES = {
     "CAP_SYS_RESOURCE": 24,
 }
 """Bits of the capabilities that let a caller past a limit (include/uapi/linux/capability.h)."""
-
-ENDLESS = 1 << 62
-"""Limits from here on are the kernel's way to say that there is none."""
 
 MOST = 3
 """As many users and objects are named."""
@@ -92,6 +89,13 @@ class View:
             gaps = [gap for gap in self.snapshot.gaps_of(Evidence.LIMITS, kind) if gap.what == name]
             raise UnseenError(missing(gaps) if gaps else "this kernel has no %s" % name)
         return value
+
+    def resource(self, name: str) -> Tuple[int, int]:
+        """Return a resource limit of the caller itself, soft and hard. Raise UnseenError."""
+        if name not in self.caller.limits:
+            gaps = [gap for gap in self.caller.gaps if gap.what == "/proc/self/limits"]
+            raise UnseenError(missing(gaps) if gaps else "/proc/self/limits does not tell RLIMIT_%s" % name.upper())
+        return self.caller.limits[name]
 
     def value(self, name: str) -> int:
         """Return a setting or counter of the host. Raise UnseenError."""

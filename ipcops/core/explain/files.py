@@ -39,12 +39,20 @@ def rlimit_nofile(view: View, need: int = 1) -> Iterator[Cause]:
     elif unseen:
         yield unknown(about, missing(unseen))
     else:
-        soft = view.caller.limits.get("nofile", (-1, -1))[0]
-        why = "%s has no other process; one that starts here may have %d descriptors" % (view.snapshot.user(own), soft)
-        yield about._replace(state="free", why=why, max=soft)
+        yield _nobody(view, about)
     others = [quota for quota in ranked if quota.uid != own and _state(view, quota, need) != "free"]
     if others:
         yield _descriptors(view, about, others, need, [])._replace(own=False)
+
+
+def _nobody(view: View, about: Cause) -> Cause:
+    try:
+        soft = view.resource("nofile")[0]
+    except UnseenError as error:
+        return unknown(about, str(error))
+    who = view.snapshot.user(view.caller.uid)
+    why = "%s has no other process; one that starts here may have %d descriptors" % (who, soft)
+    return about._replace(state="free", why=why, max=soft)
 
 
 def _share(quota: Quota) -> Optional[float]:
@@ -88,11 +96,14 @@ def rlimit_nofile_two(view: View) -> Iterator[Cause]:
 
 def dup_most(view: View) -> Iterator[Cause]:
     """Yield the highest number that F_DUPFD may start at."""
-    soft = view.caller.limits.get("nofile", (-1, -1))[0]
     remedy = "ask for a lower number; or raise RLIMIT_NOFILE (ulimit -n N, up to the hard limit)"
-    about = Cause("RLIMIT_NOFILE", "request", "", "", remedy, "RLIMIT_NOFILE", "descriptors", max=soft)
-    why = "F_DUPFD may ask for a number below the soft limit, which is %d for what you start here" % soft
-    yield per_request(about, largest=soft - 1, why=why, least=0)
+    about = Cause("RLIMIT_NOFILE", "request", "", "", remedy, "RLIMIT_NOFILE", "descriptors")
+    try:
+        soft = view.resource("nofile")[0]
+        why = "F_DUPFD may ask for a number below the soft limit, which is %d for what you start here" % soft
+        yield per_request(about._replace(max=soft), largest=soft - 1, why=why, least=0)
+    except UnseenError as error:
+        yield unknown(about, str(error))
 
 
 def file_max(view: View) -> Iterator[Cause]:

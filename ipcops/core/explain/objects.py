@@ -74,6 +74,9 @@ def _granted(view: View, facts: Dict[str, int]) -> int:
 def _refusal(view: View, about: Cause, table: Table, closed: List[int], asked: Tuple[int, int]) -> Iterator[Cause]:
     count, wanted = asked
     whose = objects_in_words(table.kind, count) + (" with a key" if "key" in table else "")
+    if not count:
+        yield about._replace(state="free", why="there are %s that could refuse" % whose, used=0, max=0)
+        return
     what, you = _WORDS[wanted], view.you
     if closed:
         why = "of %s %d refuse%s %s %s" % (whose, len(closed), "s" if len(closed) == 1 else "", you, what)
@@ -83,11 +86,9 @@ def _refusal(view: View, about: Cause, table: Table, closed: List[int], asked: T
         )
         return
     why = "of %s none refuses %s %s" % (whose, you, what)
-    remedy = ""
     if about.passes:
-        why += ", since you have %s" % about.passes
-        remedy = "run this as the user that is refused: runuser -u USER -- ipcops explain"
-    yield about._replace(state="free", why=why, remedy=remedy, used=0, max=count)
+        why += ", since you have %s; for another user: runuser -u USER -- ipcops explain" % about.passes
+    yield about._replace(state="free", why=why, used=0, max=count)
 
 
 def protected_regular(view: View) -> Iterator[Cause]:

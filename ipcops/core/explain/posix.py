@@ -75,12 +75,13 @@ def rlimit_msgqueue(view: View) -> Iterator[Cause]:
         table = view.table("posix-mq")
         costs = owners_cost(table, view.snapshot.processes.unlinked_queues)
         need = _default_cost(view)
+        least = _least(view)
+        if own not in least:
+            least[own] = Quota(view.caller.pid, "", own, None, None, view.resource("msgqueue"))
     except UnseenError as error:
         yield unknown(_queue_bytes("", None), str(error))
         return
-    least = _least(view)
-    soft, hard = view.caller.limits.get("msgqueue", (-1, -1))
-    yield _bytes_of(view, own, least.get(own) or Quota(view.caller.pid, "", own, None, None, (soft, hard)), costs, need)
+    yield _bytes_of(view, own, least[own], costs, need)
     worse: List[Tuple[float, int]] = []
     for uid, quota in least.items():
         limit = quota.msgqueue[0] if quota.msgqueue else -1
@@ -127,6 +128,7 @@ def _bytes_of(view: View, uid: int, quota: Quota, costs: Dict[int, int], need: i
     shown = [view.who(one, costs[one]) for one in ([uid] if used else []) + others][:MOST]
     about = _queue_bytes(remedy, soft)._replace(users=shown)
     unseen = view.snapshot.gaps_of(Evidence.QUEUE, "posix-mq") + view.unlisted("posix-mq")
+    unseen += view.hidden(uid, view.snapshot.gaps_of(Evidence.DESCRIPTORS))
     who = view.snapshot.user(uid)
     limit = "that pid %d (%s) is allowed " % (quota.pid, quota.command) if quota.command else ""
     cause = counted(
@@ -159,12 +161,18 @@ def shm_inodes(view: View) -> Iterator[Cause]:
     if not mount.files:
         yield about._replace(state="free", why="%s has no limit of files" % place)
         return
-    more = max(2 * mount.files, 2 * mount.files_used, 16)
-    remedy = "ipcops audit --rule PSHM-001 names what is abandoned; or as root: mount -o remount,nr_inodes=%d %s" % (
-        more, place,
-    )  # fmt: skip
+    remedy = _remount(view, "nr_inodes=%d" % max(2 * mount.files, 2 * mount.files_used, 16))
     phrase = "inodes of %s are used (one by the directory itself, one by each removed file that is still open)" % place
     yield counted(view, about._replace(remedy=remedy), used=mount.files_used, most=mount.files, phrase=phrase)
+
+
+def _remount(view: View, option: str) -> str:
+    """Return how to get more room: only a tmpfs takes these options."""
+    mount = view.snapshot.shm_mount
+    remedy = "ipcops audit --rule PSHM-001 names what is abandoned"
+    if mount is None or mount.fstype != "tmpfs":
+        return remedy
+    return "%s; or as root: mount -o remount,%s %s" % (remedy, option, mount.path)
 
 
 def _unseen(view: View) -> str:
@@ -200,10 +208,7 @@ def shm_bytes(view: View) -> Iterator[Cause]:
     if not mount.size:
         yield about._replace(state="free", why="%s has no limit of bytes" % place, users=users)
         return
-    more = max(1, 2 * max(mount.size, mount.used) >> 20)
-    remedy = "ipcops audit --rule PSHM-001 names what is abandoned; or as root: mount -o remount,size=%dM %s" % (
-        more, place,
-    )  # fmt: skip
+    remedy = _remount(view, "size=%dM" % max(1, 2 * max(mount.size, mount.used) >> 20))
     cause = counted(
         view, about._replace(remedy=remedy, users=users), used=mount.used, most=mount.size,
         phrase="of %s are used" % place, need=view.page, takes="a file takes whole pages",

@@ -38,7 +38,7 @@ def stale(case: Case) -> Iterator[FindingGroup]:
     verdicts = dict(zip(rows, judge(case, KIND, rows)))
     rows = [row for row, verdict in verdicts.items() if verdict.word == "idle"]
     facts = case.snapshot.facts
-    blind = facts is None or bool(case.snapshot.gaps_of(Evidence.SETTINGS, KIND))
+    blind = facts is None or any(gap.kind == KIND for gap in case.snapshot.gaps_of(Evidence.SETTINGS, KIND))
     unsure = {row for row in rows if blind or case.age(newest_use(table, row)) == AGELESS}
     for confidence, members in (
         ("strong", [row for row in rows if row not in unsure]),
@@ -72,7 +72,7 @@ def _forgotten(case: Case, table: Table, row: int) -> bool:
 
 
 def _declared(path: str, declared: FrozenSet[str]) -> bool:
-    return path in declared or (path.startswith("/run/") and "/var" + path in declared)
+    return path in declared or "/var" + path in declared  # /var/run is a link to /run
 
 
 def _was_open(case: Case, table: Table, row: int) -> bool:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ..model import INITIAL_IPC_NAMESPACE, OVERFLOW_ID, REMOVABLE_KINDS, FindingGroup, Process, RemoveIpc, Table
+from ..model import (
+    INITIAL_IPC_NAMESPACE,
+    OVERFLOW_ID,
+    REMOVABLE_KINDS,
+    Evidence,
+    FindingGroup,
+    Process,
+    RemoveIpc,
+    Table,
+)
 from ..policy import idiom
 from ..verdicts.case import Case, some
 from .base import HOST, near_limit, percent, protection, rule
 
 _DYNAMIC_UIDS = range(61184, 65520)
 """What DynamicUser= hands out (systemd.exec(5)); nobody logs in as one."""
+
+_SCOPE = "kernel.yama.ptrace_scope"
 
 _JOBS_OF_USERS = frozenset("cron.service crond.service cronie.service atd.service ssh.service sshd.service".split())
 """Units that start what users ask for, not services that run as a user."""
@@ -152,8 +163,8 @@ def _counted(counts: Mapping[str, int]) -> str:
 )
 def traceable(case: Case) -> Iterator[FindingGroup]:
     """Yield one finding where ptrace(2) is not restricted."""
-    facts = case.snapshot.facts
-    if facts is None or facts.ptrace_scope not in (0, None):
+    facts, unread = case.snapshot.facts, case.snapshot.gaps_of(Evidence.SETTINGS)
+    if facts is None or facts.ptrace_scope not in (0, None) or any(gap.what == _SCOPE for gap in unread):
         return
     absent = facts.ptrace_scope is None
     yield FindingGroup(

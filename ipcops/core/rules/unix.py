@@ -138,14 +138,7 @@ def _takes(table: Table, row: int) -> bool:
 
 
 def _exposed(table: Table, row: int, path: str) -> bool:
-    return (
-        path is not None
-        and path.startswith("@")
-        and table["ino"][row] is None
-        and _takes(table, row)
-        and not _AUTOBIND.match(path)
-        and not why_public(path)
-    )
+    return path.startswith("@") and _takes(table, row) and not _AUTOBIND.match(path) and not why_public(path)
 
 
 def _of_root(case: Case, table: Table, row: int) -> Tuple[Process, ...]:
@@ -189,8 +182,8 @@ def _containers(case: Case, table: Table) -> List[str]:
 def _among(containers: Sequence[str]) -> str:
     if not containers:
         return ""
-    more = len(containers) - 2
-    return ", those of %s%s too," % (" and ".join(containers[:2]), " and %d more" % more if more > 0 else "")
+    named = [*containers[:2], *(["%d more" % (len(containers) - 2)] if len(containers) > 2 else [])]
+    return ", those of %s too," % " and ".join([", ".join(named[:-1]), named[-1]] if named[1:] else named)
 
 
 RULES = (stale, writable, abstract)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, Iterator, List, Mapping, Optional
 
 from ..columns import Show
-from ..explain.cause import ENDLESS
 from ..layout import BLANK, GAP, Block, ObjectGrid, Para, Span, para, printable
-from ..model import Report
+from ..model import ENDLESS, Report
 from ..rules.base import size
 from .common import name_of, not_seen
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..columns import COLUMNS, KIND_NAMES, counted
 from ..layout import BLANK, Block, Grid, ObjectGrid, para, printable
@@ -13,9 +13,13 @@ from .common import listed, name_of, not_seen
 
 _TIMES = frozenset(("atime", "dtime", "ctime", "otime", "stime", "rtime", "mtime"))
 _LEFT_OUT = frozenset(
-    ("kind", "id", "path", "verdict", "confidence", "reasons", "protection", "holders", "waiters", "semaphores", "age")
-)
+    (
+        "kind", "id", "path", "verdict", "confidence", "reasons", "protection", "holders", "waiters", "semaphores",
+        "connections", "age",
+    )
+)  # fmt: skip
 
+CONNECTIONS_SHOWN = 1000
 _PEOPLE = ("pid", "tid", "command", "call", "fd", "access", "unit", "container", "started_at")
 
 
@@ -63,6 +67,9 @@ def details(report: Report) -> Iterator[Block]:
                     [[_value(name, member[name], report) for name in headings] for member in members],
                     [name in ("pid", "tid", "fd") for name in headings],
                 )
+        if "connections" in one:
+            yield BLANK
+            yield from _connections(one)
         if one.get("semaphores"):
             yield BLANK
             yield para("semaphores", "strong")
@@ -75,6 +82,36 @@ def details(report: Report) -> Iterator[Block]:
     if report["scan"]["skipped"]:
         yield BLANK
     yield from not_seen(report)
+
+
+def _connections(one: Mapping[str, Any]) -> Iterator[Block]:
+    """Yield both ends of each connection of a socket, as many as a person can want."""
+    found = one["connections"]
+    if not found:
+        yield para("no connections", "strong")
+        return
+    yield para("connections", "strong")
+    rows = []
+    for member in found[:CONNECTIONS_SHOWN]:
+        ends = (
+            (member["state"], member["id"], _who(member["holders"], member["note"]), member["local"]),
+            ("  with", member["peer"], _who(member["peer_holders"], member["peer_note"]), member["remote"]),
+        )
+        rows += [["-" if cell is None else printable(str(cell)) for cell in end] for end in ends]
+    yield Grid(("STATE", "ID", "HELD BY", "ADDRESS"), rows, (False, True, False, False))
+    more = len(found) - CONNECTIONS_SHOWN
+    if more > 0:
+        yield para("and %d more; --format json has them all" % more, "quiet")
+
+
+def _who(holders: Sequence[Mapping[str, Any]], note: Optional[str]) -> str:
+    """Return the first of some processes, where it runs and how many more there are; without any, why."""
+    if not holders:
+        return note or "-"
+    first, more = holders[0], len(holders) - 1
+    words = "%d (%s)" % (first["pid"], first["command"]) + (" +%d" % more if more else "")
+    place = first["container"] or first["unit"]
+    return "%s in %s" % (words, place) if place else words
 
 
 def _value(name: str, value: Any, report: Report) -> str:

@@ -74,7 +74,7 @@ def judge_inet(case: Case, rows: Sequence[int]) -> List[Verdict]:
 def _inet(case: Case, table: Table, row: int) -> Verdict:
     holders = case.snapshot.processes.sockets.get(table["id"][row], ())
     by = _holders(holders, "the kernel itself, or by processes that could not be seen")
-    does = "listens" if table["state"][row] == "listen" else "receives"
+    does = {"listen": "listens", "bound": "receives"}.get(table["state"][row], "connected")
     return Verdict("in-use", "certain", ("%s, held by %s" % (does, by),))
 
 
@@ -84,5 +84,5 @@ def _holders(holders: Sequence[Process], else_: str) -> str:
 
 def overflows(table: Table, row: int) -> bool:
     """Whether a listener takes no further connection: listen(2) lets one more wait than the backlog says."""
-    waiting, most = table["rqueue"][row], table["wqueue"][row]
-    return table["state"][row] == "listen" and waiting is not None and most is not None and waiting > most
+    most = table["wqueue"][row]
+    return bool(table["state"][row] == "listen" and most is not None and table["rqueue"][row] > most)
