@@ -168,6 +168,15 @@ class Directory:
         finally:
             os.close(fd)
 
+    def links(self) -> Iterator[Tuple[str, str]]:
+        """Yield name and target of every symbolic link in this directory; what goes meanwhile is left out."""
+        fd, readlink = self.fd, os.readlink
+        for name in os.listdir(fd):
+            try:
+                yield name, readlink(name, dir_fd=fd)
+            except FileNotFoundError:
+                continue
+
     def link(self, name: str) -> str:
         """Return where a symbolic link points."""
         return os.readlink(name, dir_fd=self.fd)

@@ -93,7 +93,10 @@ class Kernel:
         self._call.argtypes = [ctypes.c_long] * 6
         self._call.restype = ctypes.c_long
         # These calls never sleep, so they need not let go of the interpreter 32,000 times.
-        library = ctypes.PyDLL(None)
+        library = ctypes.PyDLL(None, use_errno=True)
+        self._swift = library.syscall
+        self._swift.argtypes = [ctypes.c_long] * 6
+        self._swift.restype = ctypes.c_long
         self._semctl, self._msgctl = library.semctl, library.msgctl
         self._semctl.argtypes = [ctypes.c_int] * 3 + [ctypes.c_long]
         self._msgctl.argtypes = [ctypes.c_int] * 2 + [ctypes.c_long]
@@ -110,10 +113,8 @@ class Kernel:
         """Return whether two threads use one table of descriptors; ``None`` where the kernel does not tell."""
         if self.machine is None:
             return None
-        try:
-            return self._checked(self.machine.kcmp, one, other, _KCMP_FILES) == 0
-        except OSError:
-            return None
+        order = self._swift(self.machine.kcmp, one, other, _KCMP_FILES, 0, 0)
+        return None if order < 0 else bool(order == 0)
 
     def enter(self, namespace: int) -> None:
         """Move the calling thread into the namespace behind a descriptor (setns(2)). Raise OSError."""
@@ -127,7 +128,11 @@ class Kernel:
 
     def descriptor_of(self, process: int, number: int) -> int:
         """Return a copy of a descriptor of another process (pidfd_getfd(2)). Raise OSError."""
-        return self._checked(_PIDFD_GETFD, process, number, 0)
+        copy = int(self._swift(_PIDFD_GETFD, process, number, 0, 0, 0))
+        if copy < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        return copy
 
     def socket_domain(self, process: int, number: int) -> int:
         """Return the address family of a socket of another process, through a copy of its descriptor. Raise OSError."""

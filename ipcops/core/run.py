@@ -109,7 +109,7 @@ def _audit(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Re
         kinds = tuple(kind for kind in kinds if any(rule.covers([kind]) for rule in chosen))
         if not kinds and not host:
             raise InputError("none of the rules asked for is about the kinds asked for")
-    look = _look(request, kinds)._replace(host=host, units=host)
+    look = _look(request, kinds)._replace(host=host)
     samples = request.get("samples") or 1
     earlier: List[List[Snapshot]] = []
     while True:

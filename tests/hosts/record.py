@@ -102,6 +102,12 @@ class Directory:
         """Return the names in a directory."""
         return self.recording.noted("Dir", self.at(name), lambda: self.real.names(name))
 
+    def links(self) -> Iterator[tuple[str, str]]:
+        """Yield name and target of every link in this directory."""
+        for name in self.names():
+            with contextlib.suppress(FileNotFoundError):
+                yield name, self.link(name)
+
     def info(self, name: str, *, follow: bool = False) -> fs.FileInfo:
         """Return what stat(2) says."""
         what = "Target" if follow else "Stat"

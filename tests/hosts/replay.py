@@ -244,6 +244,12 @@ class Directory:
         """Return the names in a directory."""
         return list(self.capture.ask("Dir", self.at(name)))
 
+    def links(self) -> Iterator[tuple[str, str]]:
+        """Yield name and target of every link in this directory."""
+        for name in self.names():
+            with contextlib.suppress(FileNotFoundError):
+                yield name, self.link(name)
+
     def info(self, name: str, *, follow: bool = False) -> FileInfo:
         """Return what stat(2) says."""
         return self.capture.ask("Target" if follow else "Stat", self.at(name))

@@ -561,15 +561,8 @@ class _Scan:
         pipes: List[Tuple[int, int]] = []
         try:
             with directory.directory("fd") as descriptors:
-                numbers = descriptors.names()
-                if not numbers and parse_stat(directory.read_record("stat")).state in "ZX":
-                    raise _ended()
-                link = descriptors.link
-                for number in numbers:
-                    try:
-                        target = link(number)
-                    except FileNotFoundError:
-                        continue  # closed since the listing
+                number = ""
+                for number, target in descriptors.links():
                     first = target[0]
                     if first == "/":
                         links.append((number, target))
@@ -578,6 +571,8 @@ class _Scan:
                             self._note(sockets.setdefault(int(target[8:-1]), []), process)
                     elif first == "p" and wanted.pipes and target.startswith("pipe:["):
                         pipes.append((int(number), int(target[6:-1])))
+                if not number and parse_stat(directory.read_record("stat")).state in "ZX":
+                    raise _ended()
                 if wanted.pipe_ends:
                     self._ends(descriptors, process, pipes)
         except OSError as error:

@@ -14,7 +14,7 @@ from .. import fs
 from ..errors import UndeterminedError
 from ..fs import Roots
 from ..kernel import Kernel
-from ..model import Evidence, Facts, Gap, Place, Process, Semaphores, Snapshot, Table
+from ..model import REMOVABLE_KINDS, Evidence, Facts, Gap, Place, Process, Semaphores, Snapshot, Table
 from ..policy import Policy
 from . import facts, host, locks, processes, sockets, systemd, users
 from .gather import FILE_KINDS, IPC_KINDS, SOCKET_KINDS, Gathered, ask, gather, only
@@ -73,6 +73,7 @@ class _Taking:
         self.limit = self.began + (policy["scan", "deadline"] if look.deadline is None else look.deadline)
         self.gaps: List[Gap] = []
         self.visitor: Optional[Visitor] = None
+        self.facts = Facts()
         try:
             self.uptime = host.read_uptime(roots.proc)
         except (OSError, ValueError) as error:
@@ -87,6 +88,8 @@ class _Taking:
             spots = [_Spot(gather(self.roots, self.kernel, self.policy, look.kinds, self.limit, connections=ends))]
             if look.everywhere:
                 spots += self._elsewhere(spots[0].gathered)
+            if look.host:
+                self._settings(spots[0].gathered)
             scanned = self._scan([spot.gathered for spot in spots])
             self.gaps += scanned.gaps
             self._channels(spots, scanned)
@@ -365,10 +368,19 @@ class _Taking:
         tables = {**snapshot.tables, "sem": _without(table, frozenset(gone))}
         return snapshot._replace(tables=tables, semaphores=semaphores, gaps=(*snapshot.gaps, *gaps))
 
+    def _settings(self, own: Gathered) -> None:
+        """Read how the host is set up, and tell units where logind would take a user's objects away."""
+        with self.roots.files() as top:
+            self.facts, missing = facts.read_facts(self.roots.proc, top)
+        self.gaps += missing
+        remove = self.facts.remove_ipc
+        if remove is not None and remove.on:
+            uids = {uid for kind in REMOVABLE_KINDS if own.has(kind) for uid in own.tables[kind]["uid"]}
+            if any(uid > remove.system_uid_max for uid in uids):
+                self.look = self.look._replace(units=True)
+
     def _facts(self, own: Gathered, scanned: processes.Scanned) -> Facts:
         with self.roots.files() as top:
-            found, missing = facts.read_facts(self.roots.proc, top)
-            self.gaps += missing
             table = own.tables.get("fifo")
             quiet = self.now - self.policy["audit", "idle_age"]
             if table is not None and any(
@@ -377,8 +389,8 @@ class _Taking:
             ):
                 declared, missing = systemd.read_declared_fifos(top)
                 self.gaps += missing
-                found = found._replace(declared_fifos=declared)
-        return found
+                self.facts = self.facts._replace(declared_fifos=declared)
+        return self.facts
 
 
 def _place(spot: _Spot, scanned: processes.Scanned) -> Place:
