@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,9 @@ POLICY = """\
 orphan_age = 0
 [scan]
 unreadable_ok = init.scope
+fifo_dirs = {directory}
 """
+KINDS = ("shm", "sem", "msg", "posix-shm", "unix")  # what the job leaves; sockets are the whole machine's
 
 
 def crash() -> None:
@@ -34,6 +37,7 @@ def crash() -> None:
         world.semget(1)
     world.shm_file("psm_1a2b3c4d", b"x" * (3 << 20))
     world.shm_file("settings", mode=0o666)
+    socket.socket(socket.AF_UNIX).bind(str(world.here() / "spool" / "loader.sock"))
     queue = world.msgget()
     world.msgsnd(queue, b"an order that nobody will read")
 
@@ -41,13 +45,17 @@ def crash() -> None:
 @world.in_world(mqueue=True, shm="size=64m")
 def scene() -> None:
     """Crash, then audit."""
+    spool = world.here() / "spool"
+    spool.mkdir(mode=0o777)
+    spool.chmod(0o777)
     world.as_uid(NOBODY_HERE, crash)
     policy = world.here() / "ipcops.conf"
-    policy.write_text(POLICY, encoding="utf-8")
+    policy.write_text(POLICY.format(directory=spool), encoding="utf-8")
+    kinds = [word for kind in KINDS for word in ("--kind", kind)]
     ipcops = Path(sys.executable).with_name("ipcops")
     command = [str(ipcops)] if ipcops.exists() else [sys.executable, "-m", "ipcops.core"]
     done = subprocess.run(
-        [*command, "audit", "--fail-on", "none", "--policy", str(policy), *sys.argv[1:]], check=False
+        [*command, "audit", "--fail-on", "none", "--policy", str(policy), *kinds, *sys.argv[1:]], check=False
     )
     if done.returncode not in (0, -signal.SIGPIPE):  # a reader that closes the pipe is no failure
         raise SystemExit(done.returncode)

@@ -15,7 +15,7 @@ from .harness import BenchError, Command, Result, ipcops, measure
 NAME = "processes"
 ROUNDS = 9
 PROCESSES = 500
-LIST = ("list", "--format", "json")
+LIST = ("list", "shm", "sem", "msg", "posix-shm", "posix-sem", "posix-mq", "--format", "json")
 
 
 def run(rounds: int) -> Result:
