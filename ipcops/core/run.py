@@ -15,7 +15,7 @@ from .collect.users import read_uids
 from .errors import InputError, UndeterminedError, unknown_word
 from .fs import Roots, host_roots
 from .kernel import Kernel
-from .model import KINDS, SEVERITIES, VERDICTS, Evidence, FindingGroup, Report, Request, Snapshot
+from .model import KINDS, REMOVABLE_KINDS, SEVERITIES, VERDICTS, Evidence, FindingGroup, Report, Request, Snapshot
 from .policy import DEFAULT_PATH, Policy, defaults, parse_policy
 from .report import HOST, SOCKET_KINDS, audit_report, key_text, objects_report
 from .rules import BY_ID, RULES, Rule
@@ -106,7 +106,8 @@ def _audit(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Re
     host = not request.get("kinds")
     if request.get("rules"):
         host = host and any(rule.kind == HOST for rule in chosen)
-        kinds = tuple(kind for kind in kinds if any(rule.covers([kind]) for rule in chosen))
+        also = REMOVABLE_KINDS if host else ()  # what a rule about the host may ask who owns
+        kinds = tuple(kind for kind in kinds if kind in also or any(rule.covers([kind]) for rule in chosen))
         if not kinds and not host:
             raise InputError("none of the rules asked for is about the kinds asked for")
     look = _look(request, kinds)._replace(host=host)

@@ -44,7 +44,10 @@ INITIAL_IPC = 4026531839
 NETWORK = 4026531840
 MOUNTS = 4026531841
 
-USERS: Dict[int, Optional[str]] = {0: "root", 26: "postgres", 1000: "alice", 1001: "bob", 1002: "carol"}
+USERS: Dict[int, Optional[str]] = {
+    0: "root", 26: "postgres", 1000: "alice", 1001: "bob", 1002: "carol", 1003: "dave", 61184: "first", 65519: "last",
+    65534: "nobody",
+}  # fmt: skip
 GROUPS: Dict[int, Optional[str]] = {0: "root", 26: "postgres", 100: "users", 1000: "alice", 1001: "bob"}
 
 INIT = {"pid": 1, "uid": 0, "command": "init", "started": "30d ago"}
@@ -336,10 +339,14 @@ def snapshot(facts: Facts) -> Snapshot:
         members={name: frozenset(members) for name, members in facts.get("members", {}).items()},
         gaps=tuple(Gap(**{"what": "something", "why": "nobody knows", **one}) for one in facts.get("gaps", ())),
         place=Place(**{"ipc": facts.get("namespace", INITIAL_IPC), **facts.get("place", {})}),
-        network=Network(**{**NET, **facts.get("network", {})}),
+        network=_network(facts.get("network", {})),
         facts=_facts(facts.get("facts", {})),
         covered=frozenset(facts.get("covered", [INITIAL_IPC, facts.get("namespace", INITIAL_IPC)])),
     )
+
+
+def _network(facts: Optional[Facts]) -> Optional[Network]:
+    return None if facts is None else Network(**{**NET, **facts})
 
 
 def _facts(facts: Optional[Facts]) -> Optional[model.Facts]:

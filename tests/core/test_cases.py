@@ -7,6 +7,7 @@ A case names every rule that fires: one that fires beside those fails it.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -31,6 +32,14 @@ def loaded() -> List[Any]:
         for file in FILES
         for one in json.loads(file.read_text(encoding="utf-8"))
     ]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_case_says_only_what_is_known_and_has_a_name_of_its_own(file):
+    known = set(re.findall("`([a-z_]+)`", (CASES / "README.md").read_text(encoding="utf-8")))
+    every = json.loads(file.read_text(encoding="utf-8"))
+    assert {key for one in every for key in one} - known == set()
+    assert len({one["name"] for one in every}) == len(every)
 
 
 def verdicts(facts: Dict[str, Any]) -> Dict[str, Any]:

@@ -246,6 +246,12 @@ def test_the_unit_of_a_process_in_a_container_is_none_of_the_hosts():
     assert proctext.parse_unit(scoped.encode()) == "libpod-%s.scope" % HEX
 
 
+def test_inside_a_container_its_units_are_the_systems():
+    inside = b"9:name=systemd:/libpod_parent/libpod-%s/system.slice/postgresql.service" % HEX.encode()
+    assert proctext.parse_unit(inside, "podman 7f98f0f7e4a6") == "postgresql.service"
+    assert proctext.parse_unit(inside, "podman 0000f0f7e4a6") is None
+
+
 @given(st.integers(0, 1 << 31), st.integers(0, 1 << 20), st.integers(0, 1 << 20))
 def test_queued_signals(uid, queued, limit):
     text = "SigQ:\t%d/%d\nUid:\t%d\t1\t2\t3\nGid:\t1\t1\t1\t1\n" % (queued, limit, uid)

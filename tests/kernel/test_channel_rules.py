@@ -362,6 +362,26 @@ def test_without_ipv6_nothing_is_missed() -> None:
     server.close()
 
 
+@pytest.mark.parametrize(
+    ("command", "backlog", "told"),
+    [(b"redis-server", 511, ["medium"]), (b"redis-server", 100, []), (b"unheard-of", 511, ["info"])],
+    ids=["cut", "shorter", "unknown program"],
+)
+@in_world()
+def test_a_listen_queue_that_was_cut(command: bytes, backlog: int, told: list[str]) -> None:
+    """net.core.somaxconn is each network namespace's own."""
+    world.needs_root()
+    own_network()
+    Path("/proc/sys/net/core/somaxconn").write_text("128\n")
+
+    def serve() -> int:
+        ctypes.CDLL(None).prctl(15, ctypes.c_char_p(command), 0, 0, 0)  # PR_SET_NAME
+        return socket.create_server(("127.0.0.1", 0), backlog=backlog).detach()
+
+    world.spawn(serve)
+    assert [one["severity"] for one in found("NET-003")] == told
+
+
 # ---------------------------------------------------------------- signals
 
 
@@ -388,6 +408,18 @@ def test_a_user_near_the_limit_of_queued_signals() -> None:
 
 
 # ---------------------------------------------------------------- the host
+
+
+@in_world(pids=True)
+def test_in_a_pid_namespace_the_list_of_locks_has_holes() -> None:
+    assert [one["severity"] for one in found("LOCK-003")] == ["info"]
+
+
+@in_world()
+def test_on_the_host_it_has_none() -> None:
+    if world.namespace("pid") != 4026531836:  # PROC_PID_INIT_INO
+        pytest.skip("this is a PID namespace of its own, so locks cannot all be seen from here")
+    assert found("LOCK-003") == []
 
 
 @in_world()

@@ -124,3 +124,38 @@ def test_a_container_in_the_hosts_ipc_namespace_is_told(policy):
         assert shared.id[:12] in text
         assert apart.id[:12] not in text
         assert {one["severity"] for one in found} == {"high"}
+
+
+SERVICE = """
+import ctypes, os, time
+ctypes.CDLL(None).semget(0, 1, 0o1600)
+open("/run/service/made", "w").close()
+time.sleep(600)
+"""
+
+
+def test_logind_would_take_the_objects_of_a_service_under_a_login_uid(tmp_path):
+    """What a database under a login user's uid fears: RemoveIPC, in a container with a real systemd."""
+    with containers.container(SUITE, systemd=True) as box:
+        box.copy_in(world.REPO / "ipcops", "/opt/ipcops")
+        box.exec("sh", "-c", "grep -q ^dbuser: /etc/passwd || echo dbuser:x:1500:1500::/:/bin/sh >>/etc/passwd")
+        box.exec("sh", "-c", "mkdir -p /run/service && chmod 1777 /run/service")
+        run = ("systemd-run", "--uid=1500", "--unit=orders", "python3", "-c", SERVICE)
+        box.exec(*run)
+        made = ("test", "-e", "/run/service/made")
+        world.wait_until(lambda: box.exec(*made, check=False).returncode == 0, "the service to make its set")
+
+        def told() -> list[tuple[str, str]]:
+            words = ("python3", "-m", "ipcops.core", "audit", "--format", "json", "--fail-on", "none")
+            rule = ("--rule", "HOST-001")
+            answer = json.loads(box.exec("env", "--chdir=/opt", *words, *rule).stdout)
+            return [(one["severity"], one["reason"]) for one in answer["findings"]]
+
+        ((severity, reason),) = told()
+        assert severity == "critical"
+        assert "dbuser" in reason
+        assert "orders.service" in reason
+        box.exec("sh", "-c", "mkdir -p /etc/systemd/logind.conf.d")
+        off = "printf '[Login]\\nRemoveIPC=no\\n' >/etc/systemd/logind.conf.d/ipc.conf"
+        box.exec("sh", "-c", off)
+        assert told() == []

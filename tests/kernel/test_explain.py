@@ -81,6 +81,8 @@ def follow(cause: dict[str, Any], uid: int | None = None) -> None:
     if settings:
         for name, quoted, plain in re.findall(r"([a-z_.]+)=(?:\"([^\"]*)\"|(\S+))", settings[1]):
             world.limit(name, quoted or plain)
+    if remount:
+        world.needs_root()  # mount(8) does less in a user namespace
     for command in (process, remount):
         if command:
             words = command[1].split()

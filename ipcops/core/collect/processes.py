@@ -8,6 +8,7 @@ the scan. What could not be read becomes a gap of that one piece of evidence.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from typing import (
@@ -229,6 +230,10 @@ class _Scan:
             self.fifo_names.setdefault(path[path.rfind("/") + 1 :], []).append(file)
         self.ended: Set[int] = set()
         self.groups: Dict[bytes, Tuple[Optional[str], Optional[str]]] = {}
+        self.home: Optional[str] = None
+        if wanted.spaces or wanted.units or wanted.unreadable_ok:
+            with contextlib.suppress(OSError):
+                self.home = parse_container(proc.read("self/cgroup"))
 
     def nothing(self, why: str) -> Scanned:
         """Look at no process, for a reason."""
@@ -334,7 +339,7 @@ class _Scan:
             try:
                 text = directory.read_record("cgroup")
                 if text not in self.groups:  # the same for all processes of a service
-                    self.groups[text] = parse_unit(text), parse_container(text)
+                    self.groups[text] = parse_unit(text, self.home), parse_container(text)
                 unit, container = self.groups[text]
             except OSError:
                 pass  # without control groups there are neither
@@ -456,12 +461,11 @@ class _Scan:
             return False
         return self._unit(directory, process.pid) in ok or any("uid %d" % uid in ok for uid in process.uids)
 
-    @staticmethod
-    def _unit(directory: Directory, pid: int) -> Optional[str]:
+    def _unit(self, directory: Directory, pid: int) -> Optional[str]:
         if pid == 1:
             return _INIT
         try:
-            return parse_unit(directory.read("cgroup"))
+            return parse_unit(directory.read("cgroup"), self.home)
         except OSError:
             return None
 

@@ -88,20 +88,21 @@ def parse_syscall(text: bytes) -> Optional[Tuple[bytes, List[int], int]]:
     return fields[0], [int(word, 16) for word in fields[1:7]], int(fields[7], 16)
 
 
-def parse_unit(text: bytes) -> Optional[str]:
+def parse_unit(text: bytes, home: Optional[str] = None) -> Optional[str]:
     """Return the outermost systemd unit of /proc/PID/cgroup (cgroups(7)), if there is one.
 
     That one is the system's own: what a user's service manager or a container calls its units
-    further in could be any name, ``init.scope`` too.
+    further in could be any name, ``init.scope`` too. *home* is the container that we run in
+    ourselves, whose systemd is the system's then.
     """
     for line in text.decode("utf-8", "surrogateescape").split("\n"):
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if (hierarchy == "0" and not controllers) or controllers == "name=systemd":
-            for _, pattern in _CONTAINERS:
-                inside = pattern.search(path)
-                path = path[: inside.end()] if inside else path
-            units = _UNIT.findall(path)
+            found = [(one.end(), _container(engine, one[1])) for engine, it in _CONTAINERS for one in it.finditer(path)]
+            start = max((end for end, name in found if name == home), default=0)
+            stop = min((end for end, name in found if end > start), default=len(path))
+            units = _UNIT.findall(path[start:stop])
             if units:
                 return str(units[0])
     return None
@@ -114,9 +115,12 @@ def parse_container(text: bytes) -> Optional[str]:
         for engine, pattern in _CONTAINERS:
             found = pattern.findall(path)
             if found:
-                name = found[-1]
-                return "%s %s" % (engine, name[:12] if len(name) == 64 else name)
+                return _container(engine, found[-1])
     return None
+
+
+def _container(engine: str, name: str) -> str:
+    return "%s %s" % (engine, name[:12] if len(name) == 64 else name)
 
 
 def parse_maps(text: bytes, devices: FrozenSet[str]) -> Tuple[Set[int], Set[Tuple[str, int, str]]]:

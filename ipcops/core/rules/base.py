@@ -320,9 +320,9 @@ _NEWEST = {
     "posix-sem": ("atime", "mtime", "ctime"),
     "posix-mq": ("mtime",),
     "fifo": ("atime", "mtime", "ctime"),
-    "unix": ("mtime", "ctime"),
 }
-"""The times of an object that are evidence of use; what is not here has none."""
+"""The times of an object that are evidence of use. What is not here has none: a socket's file tells when it was
+bound, and nothing of who connects."""
 
 
 def age_of(case: Case, table: Table, row: int) -> float:
@@ -335,8 +335,6 @@ def ages(case: Case, table: Table, rows: Sequence[int]) -> List[Optional[int]]:
     columns = [table.pick(name, rows) for name in _NEWEST.get(table.kind, ())]
     if not columns:
         return [None] * len(rows)
-    if table.kind == "unix":  # a socket without a file has no times
-        columns = [[AGELESS if time is None else time for time in column] for column in columns]
     newest = list(map(max, *columns)) if len(columns) > 1 else columns[0]
     known = {time: None if case.age(time) == AGELESS else int(case.age(time)) for time in set(newest)}
     return [known[time] for time in newest]

@@ -70,7 +70,8 @@ def removed_at_logout(case: Case) -> Iterator[FindingGroup]:
     if others:
         others.sort(key=lambda one: (-one[0], one[1]))
         names = ", ".join("%s (%d)" % (case.snapshot.user(uid), count) for count, uid in others[:3])
-        more = " and of %d more users" % (len(others) - 3) if len(others) > 3 else ""
+        left = len(others) - 3
+        more = " and of 1 more user" if left == 1 else " and of %d more users" % left if left > 0 else ""
         yield FindingGroup(
             severity="info",
             confidence="certain",
@@ -120,7 +121,6 @@ def _service_of(case: Case, uid: int) -> Optional[str]:
             unit.endswith(".service")
             and not unit.startswith("user@")
             and unit not in _JOBS_OF_USERS
-            and process.container is None
             and process.ipc in (0, case.snapshot.namespace)
         ):
             return unit

@@ -84,9 +84,8 @@ def overflowing(case: Case) -> Iterator[FindingGroup]:
     grown = growth(case)
     if grown is None or not (grown.overflows or grown.drops):
         return
-    table = case.table(KIND)
-    full = [] if table is None else [row for row in _listeners(table) if overflows(table, row)]
-    who = "" if table is None else ", ".join("%s of %s" % (table["path"][at], _who(case, table, at)) for at in full[:3])
+    full = _full(case, case.table(KIND))
+    who = ", ".join("%s of %s" % one for one in full[:3])
     counter, count = ("ListenOverflows", grown.overflows) if grown.overflows else ("ListenDrops", grown.drops)
     span = " in %s" % duration(grown.seconds) if grown.seconds >= 1 else ""
     yield FindingGroup(
@@ -94,13 +93,20 @@ def overflowing(case: Case) -> Iterator[FindingGroup]:
         confidence="certain",
         evidence={
             "overflows": grown.overflows, "drops": grown.drops, "seconds": round(grown.seconds, 1),
-            "full": [table["path"][row] for row in full] if table is not None else [],
+            "full": [path for path, _ in full],
         },
         reason="connections were refused %s%s (%s grew)%s"
         % (_times(count), span, counter, "; full is %s" % who if who else ""),
         remedy="see who does not accept (ss -ltn, Recv-Q above Send-Q); a longer queue needs the program's backlog"
         " and sysctl -w net.core.somaxconn=%d" % max(SOMAXCONN, 2 * (_somaxconn(case) or 0)),
     )  # fmt: skip
+
+
+def _full(case: Case, table: Optional[Table]) -> List[Tuple[str, str]]:
+    """Return the listeners that take no further connection, and who holds them."""
+    if table is None:
+        return []
+    return [(table["path"][row], _who(case, table, row)) for row in _listeners(table) if overflows(table, row)]
 
 
 @rule(
@@ -213,7 +219,7 @@ def in_clear(case: Case) -> Iterator[FindingGroup]:
         return
     graded: Dict[Tuple[str, str], List[Tuple[int, Match]]] = {}
     for row, address in enumerate(table["address"]):
-        if address in _EVERYWHERE and table["state"][row] in ("listen", "bound"):
+        if address in _EVERYWHERE:
             programs = (process.command for process in _holders(case, table, row))
             match = usually_clear(table["protocol"][row], table["port"][row], programs)
             if match is not None:
@@ -249,8 +255,7 @@ def _looks_like(table: Table, row: int, match: Match) -> str:
 
 
 def _listeners(table: Table) -> List[int]:
-    columns = zip(table["state"], table["protocol"])
-    return [row for row, (state, protocol) in enumerate(columns) if state == "listen" and protocol == "tcp"]
+    return [row for row, state in enumerate(table["state"]) if state == "listen"]
 
 
 def _holders(case: Case, table: Table, row: int) -> Sequence[Process]:
