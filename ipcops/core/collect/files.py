@@ -18,7 +18,7 @@ from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional, Seque
 
 from ..fs import Directory, Roots
 from ..model import Evidence, Gap, Table
-from .mounts import Mount
+from .mounts import Mount, is_network
 
 DEPTH = 3
 """How far below a named directory a name may lie to be looked at, as find(1) counts: -maxdepth 3."""
@@ -34,11 +34,6 @@ _LINKS = 40
 """How many symbolic links a path may lead through (path_resolution(7))."""
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """The directory is no more, or its name was given to something else."""
-_MAY_HANG = frozenset(
-    "9p acfs afs autofs beegfs ceph cifs coda davfs fuse fuseblk gfs gfs2 glusterfs gpfs lustre ncp ncpfs nfs nfs4"
-    " ocfs2 orangefs panfs pvfs2 smb3 smbfs".split()
-)
-"""File systems that ask another host or a process, which may not answer."""
 _SHARED_NUMBERS = "bcachefs"
 """Files of different snapshots have one device and inode there (fs/bcachefs/fs.c: bch2_getattr)."""
 
@@ -327,7 +322,7 @@ class _Walk:
 
 
 def _may_hang(mount: Mount) -> bool:
-    return mount.fstype.partition(".")[0] in _MAY_HANG
+    return is_network(mount.fstype)
 
 
 def _target(root: Directory, names: Sequence[str]) -> Optional[str]:

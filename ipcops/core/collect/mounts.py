@@ -10,10 +10,10 @@ _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
 NETWORK = frozenset(
-    "9p afs autofs beegfs ceph cifs coda gfs2 glusterfs gpfs lustre ncpfs nfs nfs4 ocfs2 orangefs panfs pvfs2 smb3"
-    " smbfs".split()
+    "9p acfs afs autofs beegfs ceph cifs coda davfs fuse fuseblk gfs gfs2 glusterfs gpfs lustre ncp ncpfs nfs nfs4"
+    " ocfs2 orangefs panfs pvfs2 smb3 smbfs".split()
 )
-"""File systems whose server may not answer: whoever looks at a name there may wait for ever. So may fuse's."""
+"""File systems that ask another host or a process, which may not answer: who looks at a name there may hang."""
 
 
 class Mount(NamedTuple):
@@ -54,7 +54,7 @@ def parse_mountinfo(text: bytes) -> List[Mount]:
 
 def is_network(fstype: str) -> bool:
     """Return whether a file system may hang when its server, or the program that serves it, does."""
-    return fstype in NETWORK or fstype == "fuse" or fstype.startswith("fuse.")
+    return fstype.partition(".")[0] in NETWORK
 
 
 def on_network(path: str, mounts: Sequence[Mount]) -> bool:
