@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ipcops.core.collect import files
 from ipcops.core.collect.files import Files
-from ipcops.core.collect.mounts import Mount
+from ipcops.core.collect.mounts import NETWORK, Mount
 from ipcops.core.errors import InputError
 from ipcops.core.fs import Directory, Roots
 from ipcops.core.model import Evidence
@@ -290,7 +290,7 @@ def test_links_in_a_circle_are_told(root):
     assert gaps(walk(root, "/a")) == [("/a", "Too many levels of symbolic links")]
 
 
-@pytest.mark.parametrize("fstype", sorted([*files._MAY_HANG, "fuse.sshfs", "fuse.glusterfs"]))
+@pytest.mark.parametrize("fstype", sorted([*NETWORK, "fuse.sshfs", "fuse.glusterfs"]))
 def test_a_file_system_that_may_hang_is_not_walked(root, fstype):
     """Neither where it is named, nor behind a link, nor another one below its mount point."""
     make(root, "/net/x/f")
