@@ -22,7 +22,7 @@ def explain(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> R
     """
     call, errno = checked(request.get("call"), request.get("errno"))
     fills = call == "fcntl" and errno in (None, "EBUSY")
-    look = Look(kinds_of(call), request.get("deadline"), details=fills)
+    look = Look(kinds_of(call), request.get("deadline"), details=fills, pipes_of_root=True)
     values = call == "semop" and errno in (None, "EAGAIN", "ERANGE")
     (snapshot,) = take(
         roots, kernel, policy, look, ask_about=lambda seen: range(len(seen.tables["sem"])) if values else ()

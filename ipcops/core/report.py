@@ -33,6 +33,7 @@ SKIPPED_SINGLY = 5
 
 AUDIT_SCHEMA = "ipcops.audit/1"
 OBJECTS_SCHEMA = "ipcops.objects/1"
+CLEAN_SCHEMA = "ipcops.clean/1"
 HOST = "host"
 """What rules about the host have in the place of a kind."""
 
@@ -213,7 +214,8 @@ def usage(snapshot: Snapshot) -> Dict[str, Any]:
         for name, column in _COUNTED.get(kind, {}).items():
             counts[name] = sum(count or 0 for count in table[column]) if column in table else None
         if kind == "pipe":
-            counts["pages"] = sum(count or 0 for count in table["capacity"]) // page
+            known = [count for count in table["capacity"] if count is not None]
+            counts["pages"] = sum(known) // page if len(known) == len(table) else None  # an audit asks not of root's
         elif kind == "unix":
             counts["listening"] = sum(state == "listen" for state in table["state"])
         elif kind == "lock":

@@ -25,13 +25,17 @@ _INT = bytes(4)
 class Pipe(NamedTuple):
     """What the kernel says of a pipe. Bytes; the uid is its creator's (fs/pipe.c: get_pipe_inode).
 
-    ``fill`` is ``None`` where it was not asked for.
+    ``None`` is what was not asked for.
     """
 
-    uid: int
-    gid: int
-    capacity: int
+    uid: Optional[int]
+    gid: Optional[int]
+    capacity: Optional[int]
     fill: Optional[int]
+
+
+UNASKED = Pipe(None, None, None, None)
+"""In the place of a pipe that nobody needed to ask about."""
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ from .host import parse_namespace
 from .limits import parse_queue_limit
 from .mounts import Mount
 from .opening import blocked_on, parse_open
-from .pipes import Pipe, held, measure
+from .pipes import UNASKED, Pipe, held, measure
 from .proctext import (
     Stat,
     device_text,
@@ -63,6 +63,8 @@ _MOST_ROUNDS = 12
 """Listings of /proc while what they name is gone before it is read: its successor is in the next one."""
 _GONE = (2, 3)  # ENOENT, ESRCH: the process ended while we looked
 _EBADF = 9
+_ROOT = frozenset((0,))
+_TO_ASK = (None, UNASKED)
 _INIT = "init.scope"  # what systemd calls the unit of pid 1, and what it is anywhere else
 
 
@@ -85,6 +87,8 @@ class Wanted(NamedTuple):
     pipes: bool = False
     pipe_ends: bool = False
     """Whether to tell of each pipe who has which end, and how full it is."""
+    pipes_of_root: bool = False
+    """Whether to measure the pipes, too, that only processes of root have: no limit holds for these."""
     sockets: bool = False
     queue_limits: bool = False
     threads: bool = False
@@ -297,6 +301,7 @@ class _Scan:
                 stat = parse_stat(directory.read_record("stat"))
                 status = directory.read_record("status")
                 uids, gids = parse_status(status)
+                self.tasks: Sequence[str] = directory.names("task") if stat.threads > 1 else ()
                 if stat.threads > 1:
                     uids, gids = self._ids_of_threads(directory, uids, gids)
             except (OSError, ValueError) as error:
@@ -355,15 +360,14 @@ class _Scan:
             most, least = self.found.signals.get(uid, (0, limit))
             self.found.signals[uid] = (max(most, queued), min(least, limit))
 
-    @staticmethod
     def _ids_of_threads(
-        directory: Directory, uids: FrozenSet[int], gids: FrozenSet[int]
+        self, directory: Directory, uids: FrozenSet[int], gids: FrozenSet[int]
     ) -> Tuple[FrozenSet[int], FrozenSet[int]]:
         """Add what threads act as that have changed their own ids alone, as file servers do (credentials(7)).
 
         The owner of a thread's directory is its effective uid and gid, which are what IPC asks for.
         """
-        for name in directory.names("task"):
+        for name in self.tasks:
             try:
                 info = directory.info("task/" + name)
                 if info.uid not in uids or info.gid not in gids:
@@ -390,6 +394,7 @@ class _Scan:
                 return
             try:
                 stat = parse_stat(directory.read_record("stat"))
+                self.tasks = directory.names("task")
             except (OSError, ValueError):
                 return
             del self.found.gaps[before:]
@@ -538,11 +543,7 @@ class _Scan:
         if threads == 1:
             return
         seen = [process.pid]
-        try:
-            names = directory.names("task")
-        except OSError as error:
-            raise _UnreadableError(Evidence.DESCRIPTORS, "threads", error) from error
-        for tid in map(int, names):
+        for tid in map(int, self.tasks):
             if tid == process.pid:
                 continue
             answers = [self.kernel.shares_files(one, tid) for one in seen]
@@ -583,7 +584,7 @@ class _Scan:
             raise _UnreadableError(Evidence.DESCRIPTORS, "descriptors", error) from error
         for fd, ino in pipes:
             channels[fd] = ("pipe", ino)
-        self._measure(directory, process, [one for one in pipes if self.found.pipes.get(one[1]) is None], tid)
+        self._pipes(directory, process, pipes, tid)
         if self.devices or self.fifo_names:
             self._files(directory, process, channels, links)
 
@@ -663,6 +664,16 @@ class _Scan:
         end = End(process, number, reads=bool(access & 1), writes=bool(access & 2))
         self.found.ends.setdefault(what, []).append(end)
 
+    def _pipes(self, directory: Directory, process: Process, pipes: Sequence[Tuple[int, int]], tid: int) -> None:
+        """Note pipes, and measure those that nobody before had or might show."""
+        found = self.found.pipes
+        if not self.wanted.pipes_of_root and process.uids == _ROOT:
+            for _, ino in pipes:
+                found.setdefault(ino, UNASKED)
+        else:
+            asked = [one for one in pipes if found.get(one[1], UNASKED) in _TO_ASK]
+            self._measure(directory, process, asked, tid)
+
     def _measure(
         self, directory: Directory, process: Process, pipes: Sequence[Tuple[int, int]], tid: int
     ) -> None:
@@ -672,7 +683,7 @@ class _Scan:
         found = self.found
         inodes = [ino for _, ino in pipes]
         for ino in inodes:
-            found.pipes.setdefault(ino, None)
+            found.pipes[ino] = None
         why = ""
         if tid != process.pid:  # pidfd_getfd(2) takes from the table of the main thread
             why, pipes = "only a thread of its own has it open", ()

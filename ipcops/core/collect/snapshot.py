@@ -39,6 +39,8 @@ class Look(NamedTuple):
     """Whether the host itself is looked at: its settings, and who shares which namespace."""
     details: bool = False
     """Whether to tell who has which end of a pipe open and who truly holds a lock."""
+    pipes_of_root: bool = False
+    """Whether to measure the pipes, too, that only root has: no rule asks for these."""
     units: bool = False
     """Whether to tell unit and container of every process."""
     probe: bool = False
@@ -441,6 +443,7 @@ def _wanted(look: Look, policy: Policy, gathered: Sequence[Gathered]) -> process
         fifos=fifos,
         pipes="pipe" in look.kinds,
         pipe_ends="pipe" in look.kinds and look.details,
+        pipes_of_root=look.details or look.pipes_of_root,
         sockets=not set(look.kinds).isdisjoint(SOCKET_KINDS),
         queue_limits=any(one.has("posix-mq") for one in gathered),
         threads=blockable or bool(fifos) or ("pipe" in look.kinds and look.details),
