@@ -12,7 +12,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
-from ipcops.core.policy import PROTECT_KEYS, SETTINGS  # noqa: E402
+from ipcops.core.policy import PROTECT_KEYS, REMOVE_KEYS, SETTINGS  # noqa: E402
 from ipcops.core.rules import RULES, Rule  # noqa: E402
 
 MADE = "<!-- made by docs/generate.py from the rule itself; edit that -->"
@@ -41,12 +41,30 @@ def index_page() -> str:
     return "\n".join([*head, *rows]) + "\n"
 
 
+BUILT_IN_WORDS = textwrap.dedent("""\
+    ## What goes without a policy
+
+    A policy without any `[remove NAME]`, or no policy at all, lets go, where it is certain and they were
+    unused for 24 hours and seen so twice: segments that nobody has attached, and files in `/dev/shm` whose
+    names belong to one run of a known program. Nobody may run a process whom their mode lets use them.
+
+    ## Examples
+
+    | `ipcops render` | for |
+    | --- | --- |
+    | `policy-web-server` | semaphore sets of a server that was killed and runs again as the same user |
+    | `policy-batch-node` | what jobs leave, at their end or hours later |
+    | `policy-gpu-node` | leaked `/dev/shm` files while other jobs of the same user run |
+    | `policy-database-host` | hardly anything; how to lift a protection for one key |
+    """).splitlines()
+
+
 def policy_page() -> str:
     """Return the table of settings."""
     lines = [
         "# The policy file",
         "",
-        MADE.replace("the rule itself", "ipcops/core/policy.py"),
+        MADE.replace("the rule itself", "ipcops/core/policy/settings.py"),
         "",
         "`/etc/ipcops/ipcops.conf`, or `--policy FILE`. `ipcops render policy` prints it with everything explained.",
         "",
@@ -58,8 +76,11 @@ def policy_page() -> str:
         lines.append(
             f"| `[{setting.section}]` | `{setting.name}` | {default} | {setting.unit} | {setting.meaning} |"
         )
+    for key, meaning in REMOVE_KEYS.items():
+        lines.append(f"| `[remove NAME]` | `{key}` | (none) | | {meaning} |")
     for key, meaning in PROTECT_KEYS.items():
         lines.append(f"| `[protect NAME]` | `{key}` | (none) | | {meaning} |")
+    lines += ["", *BUILT_IN_WORDS]
     return "\n".join(lines) + "\n"
 
 

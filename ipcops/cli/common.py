@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ipcops.core import exits
 from ipcops.core.deliver import guarded
 from ipcops.core.errors import InputError
 from ipcops.core.options import HELP
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _seconds(text: str | float) -> float:
+def seconds(text: str | float) -> float:
+    """Return seconds from ``10``, ``10s`` or ``2m``, for Typer."""
     if isinstance(text, float):  # the default
         return text
     try:
@@ -30,12 +32,12 @@ Output = Annotated[str | None, typer.Option("--output", metavar="FILE", help=HEL
 Debug = Annotated[bool, typer.Option("--debug", help=HELP["debug"])]
 PolicyFile = Annotated[str | None, typer.Option("--policy", metavar="FILE", help=HELP["policy"])]
 Deadline = Annotated[
-    float | None, typer.Option("--deadline", metavar="SECONDS", parser=_seconds, help=HELP["deadline"])
+    float | None, typer.Option("--deadline", metavar="SECONDS", parser=seconds, help=HELP["deadline"])
 ]
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", help=HELP["all_namespaces"])]
 Probe = Annotated[bool, typer.Option("--probe", help=HELP["probe"])]
 Interval = Annotated[
-    float, typer.Option("--interval", metavar="SECONDS", parser=_seconds, help=HELP["interval"])
+    float, typer.Option("--interval", metavar="SECONDS", parser=seconds, help=HELP["interval"])
 ]
 
 
@@ -43,14 +45,21 @@ def carry_out(request: dict[str, Any]) -> None:
     """Run a request, show its report, and end with its exit status."""
 
     def work() -> int:
-        from ipcops.core.run import run, status  # --help needs none of it
-        from ipcops.show import deliver
+        from ipcops.core.consent import consented  # --help needs none of it
+        from ipcops.core.run import run, status
+        from ipcops.show import deliver, on_terminal
         from ipcops.show.progress import Progress
 
         if request["format"] not in ("table", "json"):
             raise InputError("unknown format '%s'; it is table or json" % request["format"])
-        with Progress(request["command"]):
-            report = run(request)
+
+        def patiently(one: dict[str, Any]) -> dict[str, Any]:
+            with Progress(request["command"]):
+                return run(one)
+
+        report = consented(request, patiently, lambda planned: on_terminal(request, planned))
+        if report is None:
+            return exits.DONE
         deliver(request, report)
         return status(request, report)
 

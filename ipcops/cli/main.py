@@ -8,7 +8,7 @@ import sys
 import typer
 
 from ipcops import __version__
-from ipcops.cli import audit, explain, list_, render, rules, show
+from ipcops.cli import audit, backup, clean, explain, journal, list_, render, restore, rules, set_, show
 from ipcops.core.deliver import guarded
 from ipcops.core.options import HELP
 
@@ -46,6 +46,11 @@ for name, function in (
     ("show", show.show),
     ("rules", rules.rules),
     ("explain", explain.explain),
+    ("clean", clean.clean),
+    ("backup", backup.backup),
+    ("restore", restore.restore),
+    ("journal", journal.journal),
+    ("set", set_.set_object),
     ("render", render.render),
 ):
     app.command(name, help=HELP[name], short_help=HELP[name])(function)

@@ -24,7 +24,7 @@ def render(
         from ipcops.show.templates import TEMPLATES, rendered
 
         if list_all:
-            deliver(iter(["%-10s%s\n" % (name, one.about) for name, one in TEMPLATES.items()]), output)
+            deliver(iter(["%-22s%s\n" % (name, one.about) for name, one in TEMPLATES.items()]), output)
             return 0
         if template is None:
             raise InputError("no template was named; 'ipcops render --list' lists them")

@@ -11,9 +11,11 @@ import shutil
 import sys
 from typing import Any, Dict, List, NoReturn, Optional, Sequence
 
+from . import exits
+from .consent import consented
 from .deliver import deliver, guarded, text_of
 from .errors import InputError
-from .options import HELP
+from .options import HELP, default_format
 from .policy import parse_duration
 from .run import run, status
 
@@ -39,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="python3 -m ipcops.core", description=HELP["ipcops"])
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     common = _Parser(add_help=False)
-    common.add_argument("--format", choices=("table", "json"), default="table", help=HELP["format"] + default)
+    common.add_argument("--format", choices=("table", "json"), help=HELP["format"] + " (default: table)")
     common.add_argument("--output", metavar="FILE", help=HELP["output"])
     common.add_argument("--debug", action="store_true", help=HELP["debug"])
     looking = _Parser(add_help=False)
@@ -74,7 +76,54 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("errno", nargs="?", metavar="ERRNO", help=HELP["errno"])
     explain.add_argument("--policy", metavar="FILE", help=HELP["policy"])
     explain.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
+
+    _cleaning(commands, common)
     return top
+
+
+def _cleaning(commands: Any, common: _Parser) -> None:
+    """Add the commands that change something, and those that tell of it."""
+    policy = _Parser(add_help=False)
+    policy.add_argument("--policy", metavar="FILE", help=HELP["policy"])
+    looking = _Parser(add_help=False, parents=[policy])
+    looking.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
+
+    clean = commands.add_parser("clean", parents=[common, looking], help=HELP["clean"], description=HELP["clean"])
+    clean.add_argument("objects", nargs="*", metavar="KIND:ID", help=HELP["named"])
+    clean.add_argument("--apply", action="store_true", help=HELP["apply"])
+    clean.add_argument("--yes", action="store_true", help=HELP["yes"])
+    clean.add_argument("--plan", metavar="FILE", help=HELP["plan"])
+    clean.add_argument("--kind", dest="kinds", action="append", metavar="KIND", help=HELP["removable"])
+    clean.add_argument("--owner", metavar="USER", help=HELP["owner"])
+    clean.add_argument("--min-age", type=seconds, metavar="AGE", help=HELP["min_age"])
+    clean.add_argument("--max-removals", type=int, metavar="N", help=HELP["max_removals"])
+    clean.add_argument("--with-data", action="store_true", help=HELP["with_data"])
+    clean.add_argument("--job-ended", metavar="USER", help=HELP["job_ended"])
+    clean.add_argument("--notify", action="store_true", help=HELP["notify"])
+    clean.add_argument("--backup", metavar="DIR", help=HELP["backup_dir"])
+    clean.add_argument("--no-backup", action="store_true", help=HELP["no_backup"])
+    clean.add_argument("--exit-code", action="store_true", help=HELP["exit_code"])
+
+    backup = commands.add_parser("backup", parents=[common, looking], help=HELP["backup"], description=HELP["backup"])
+    backup.add_argument("objects", nargs="+", metavar="KIND:ID", help=HELP["object"])
+    backup.add_argument("--backup", dest="directory", metavar="DIR", help=HELP["backup_dir"])
+
+    restore = commands.add_parser(
+        "restore", parents=[common, policy], help=HELP["restore"], description=HELP["restore"]
+    )
+    restore.add_argument("backup", metavar="BACKUP", help=HELP["saved"])
+    restore.add_argument("objects", nargs="*", metavar="KIND:ID", help=HELP["wanted"])
+
+    journal = commands.add_parser(
+        "journal", parents=[common, policy], help=HELP["journal"], description=HELP["journal"]
+    )
+    journal.add_argument("--since", metavar="WHEN", help=HELP["since"])
+    journal.add_argument("--kind", dest="kinds", nargs=1, metavar="KIND", help=HELP["journal_kind"])
+    journal.add_argument("--key", metavar="KEY", help=HELP["journal_key"])
+
+    changing = commands.add_parser("set", parents=[common, looking], help=HELP["set"], description=HELP["set"])
+    changing.add_argument("objects", nargs=1, metavar="KIND:ID", help=HELP["object"])
+    changing.add_argument("changes", nargs="+", metavar="NAME=VALUE", help=HELP["change"])
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -84,8 +133,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
     def work() -> int:
         request: Dict[str, Any] = vars(parser().parse_args(words or ["--help"]))
-        report = run(request)
+        request["format"] = request["format"] or default_format(request["command"], request["output"])
         width = shutil.get_terminal_size((80, 24)).columns if sys.stdout and sys.stdout.isatty() else 80
+        report = consented(request, run, lambda planned: text_of({**request, "format": "table"}, planned, width))
+        if report is None:
+            return exits.DONE
         deliver(text_of(request, report, width), request.get("output"))
         return status(request, report)
 

@@ -8,6 +8,7 @@ ESRCH instead of telling about the stranger (fs/proc/base.c).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from typing import Container, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -230,6 +231,85 @@ class Directory:
         finally:
             os.close(fd)
 
+    @contextlib.contextmanager
+    def opened_quietly(self, name: str) -> Iterator[int]:
+        """Open a file, never a link, to read it and leave its atime as it is where we may (open(2): O_NOATIME)."""
+        try:
+            fd = os.open(name, _READ | os.O_NOFOLLOW | os.O_NOATIME, dir_fd=self.fd)
+        except PermissionError:
+            fd = os.open(name, _READ | os.O_NOFOLLOW, dir_fd=self.fd)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def opened_to_write(self, name: str) -> Iterator[int]:
+        """Open a file that is there for writing, never a link; nothing in it goes."""
+        fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY, dir_fd=self.fd)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def create(self, name: str) -> int:
+        """Make a file, 0600, and return its descriptor; FileExistsError where anything has the name."""
+        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=self.fd)
+
+    def create_unnamed(self) -> int:
+        """Make a file, 0600, that goes with its descriptor unless :meth:`give_name` names it (open(2): O_TMPFILE)."""
+        return os.open(".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
+
+    def give_name(self, fd: int, name: str) -> None:
+        """Let a file without a name appear in this directory; FileExistsError where anything has the name."""
+        os.link("/proc/self/fd/%d" % fd, name, dst_dir_fd=self.fd, follow_symlinks=True)
+
+    # ------------------------------------------------------------- what changes files
+
+    def make(self, name: str) -> None:
+        """Make a directory that only its owner may look into; one that is there stays as it is."""
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=self.fd)
+
+    def open_own(self, name: str, *, append: bool = False) -> int:
+        """Open a file of ours for reading and writing, made 0600 where there is none; never a link."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+        return os.open(name, flags | (os.O_APPEND if append else 0), 0o600, dir_fd=self.fd)
+
+    def replace_whole(self, name: str, data: bytes) -> None:
+        """Give a file of ours new content, whole or not at all, and lasting when this returns."""
+        draft = name + ".new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft, dir_fd=self.fd)  # of a run that was killed
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
+        try:
+            try:
+                write_all(fd, data)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.replace(draft, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except BaseException:
+            os.unlink(draft, dir_fd=self.fd)
+            raise
+        os.fsync(self.fd)
+
+    def pin(self, name: str) -> int:
+        """Return a descriptor that means the file of this name, and not what a link leads to; nothing is opened."""
+        return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a file of this directory; what *new* was is gone."""
+        os.replace(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def unlink(self, name: str) -> None:
+        """Remove a name from this directory; a directory's name stays: EISDIR."""
+        os.unlink(name, dir_fd=self.fd)
+
+    def sync(self) -> None:
+        """Let the names in this directory last, as fsync(2) does."""
+        os.fsync(self.fd)
+
 
 class Roots(NamedTuple):
     """Where the host's directories are. Tests give a captured tree instead."""
@@ -306,10 +386,61 @@ def write_whole(path: str, pieces: Iterable[str]) -> None:
         ) from error
 
 
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of *data*, however many calls it takes. Raise OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def set_pinned_mode(fd: int, mode: int) -> None:
+    """Set the mode of a file behind a descriptor of any sort (open(2): O_PATH)."""
+    os.chmod("/proc/self/fd/%d" % fd, mode)
+
+
+def set_pinned_owner(fd: int, uid: int, gid: int) -> None:
+    """Set the owner of a file behind a descriptor of any sort."""
+    os.chown("/proc/self/fd/%d" % fd, uid, gid)
+
+
+def make_directories(path: str) -> None:
+    """Make a directory and those above it, each only for its owner; what is there stays as it is. Raise OSError."""
+    if not os.path.isdir(path):
+        above = os.path.dirname(path.rstrip("/"))
+        if above and above != path:
+            make_directories(above)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+
+
 def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+def find_program(name: str, places: Sequence[str] = ()) -> Optional[str]:
+    """Return the path of a program in PATH or, after it, in one of *places*."""
+    for place in (*os.environ.get("PATH", os.defpath).split(os.pathsep), *places):
+        path = os.path.join(place, name)
+        if place.startswith("/") and os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def open_named(path: str) -> int:
+    """Open a file that the user named for reading; never a link, and never waiting for a FIFO. Raise OSError."""
+    return os.open(path, _READ | os.O_NOFOLLOW)
+
+
+def extended_attributes(fd: int) -> List[str]:
+    """Return the names of a file's extended attributes; none where its file system has none (xattr(7))."""
+    try:
+        return os.listxattr(fd)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return []
+        raise
 
 
 def environment(name: str) -> Optional[str]:

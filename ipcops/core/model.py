@@ -370,6 +370,8 @@ class Snapshot(NamedTuple):
     """Only in the snapshot of our own namespaces: the host is judged once."""
     covered: FrozenSet[int] = frozenset()
     """The IPC namespaces that were looked into."""
+    unit_starts: Mapping[str, float] = NOTHING
+    """Epoch second at which systemd began each unit that has processes, as far as it tells; with units alone."""
 
     def gaps_of(self, evidence: str, kind: Optional[str] = None) -> List[Gap]:
         """Return what is missing of one piece of evidence, for one kind."""
@@ -436,6 +438,60 @@ class FindingGroup(NamedTuple):
             },
             fields={name: [values[at] for at in kept] for name, values in self.fields.items()},
         )
+
+
+class Action(NamedTuple):
+    """An object that is to be removed, and what must be found when it is."""
+
+    kind: str
+    id: Optional[int]
+    key: Optional[int]
+    path: Optional[str]
+    namespace: int
+    expect: Mapping[str, Any]
+    """The row of its table as it was seen; what is only counted (rss, swap, atime of files) left out."""
+    section: str
+    """The ``[remove NAME]`` that names it, ``job-ended`` or ``command line``."""
+    reasons: Tuple[str, ...]
+    confidence: str
+    backup: str = "full"
+    """``full``, ``metadata`` or ``none``."""
+    with_data: bool = False
+
+
+class Kept(NamedTuple):
+    """An object of a removable kind that stays, and why."""
+
+    kind: str
+    id: Optional[int]
+    key: Optional[int]
+    path: Optional[str]
+    why: str
+    verdict: str
+
+
+class Plan(NamedTuple):
+    """What would be removed and what stays, before anything is done. Times in seconds: epoch, and since boot."""
+
+    remove: Tuple[Action, ...]
+    keep: Tuple[Kept, ...]
+    boot_id: Optional[str]
+    namespace: int
+    made_at: float
+    uptime: float
+    policy_hash: str
+    sighted: Tuple[str, ...] = ()
+    """Identities of what goes, or would but for its second sighting: to be remembered until the next run."""
+
+
+class Outcome(NamedTuple):
+    """What became of an action; ``why`` is empty when it was done."""
+
+    action: Action
+    done: bool
+    why: str = ""
+    backup: Optional[str] = None
+    """Where the backup lies: the pack's name and the offset in it, as ``BATCH:OFFSET``."""
 
 
 Request = Dict[str, Any]

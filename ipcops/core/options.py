@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from .model import KINDS, SEVERITIES, VERDICTS
+from typing import Optional
+
+from .model import KINDS, REMOVABLE_KINDS, SEVERITIES, VERDICTS
 
 HELP = {
-    "ipcops": "Audit and list the inter-process communication objects of this host.",
+    "ipcops": "Audit, list and clean the inter-process communication objects of this host.",
     "audit": "Tell what is wrong with IPC here, who left it, and how sure that is.",
     "list": "List the objects, with verdicts and holders.",
     "show": "Tell all that is known of an object: its holders and waiters, its verdict and why.",
     "rules": "List the rules; tell those that are named in full.",
     "explain": "Tell why a call fails on this host now: which limit is reached, who uses it, what to do.",
+    "clean": "Print what would be removed, what stays, and why; --apply removes what was shown.",
+    "backup": "Back objects up; nothing is removed.",
+    "restore": "Put removed objects back, or undo what 'set' changed.",
+    "journal": "Tell what was removed or changed, by whom and why, newest first.",
+    "set": "Change mode, owner or size limit of an object; 'restore' undoes it.",
     "render": "Render a template; 'policy' is the policy file with every setting explained.",
     "template": "The template; --list lists them.",
     "list_templates": "List the templates.",
@@ -32,9 +39,35 @@ HELP = {
     "interval": "Time between two looks.",
     "verdict": "Only this verdict (repeatable): %s." % ", ".join(VERDICTS),
     "owner": "Only objects of this user, by name or number.",
+    "removable": "Only this kind (repeatable): %s." % ", ".join(REMOVABLE_KINDS),
+    "apply": "Carry out the plan after showing it and asking.",
+    "yes": "With --apply: do not ask.",
+    "plan": "Take the plan that --output FILE saved earlier; nothing outside it is removed.",
+    "min_age": "Only what has been unused for at least this long, such as 2h or 7d.",
+    "max_removals": "Remove no more than N objects (default: the policy's, or 100).",
+    "with_data": "Also remove queues that hold messages; they are backed up first.",
+    "job_ended": "Remove what a finished job of USER left: USER must run no process; age and second sighting"
+    " are not asked for.",
+    "notify": "Mail the owners of what would go; a later run with --notify removes only what was announced.",
+    "backup_dir": "Put backups into DIR instead of the state directory.",
+    "no_backup": "Back nothing up. What is removed cannot be put back.",
+    "exit_code": "End with status 1 when something would be removed.",
+    "named": "The object, such as shm:32768 or posix-shm:/psm_1a2b3c4d. One that is named may be idle as well as"
+    " orphan, and of any age; in use, unknown or protected it stays.",
+    "saved": "The backup: its name as 'ipcops journal' tells it, or the path of its file.",
+    "wanted": "Only these of its objects; without any, all of them.",
+    "since": "Only since then: an age such as 2h or 7d, or a day such as 2026-05-01.",
+    "journal_kind": "Only objects of this kind: %s." % ", ".join(REMOVABLE_KINDS),
+    "journal_key": "Only objects with this System V key, such as 0x1111.",
+    "change": "What to set: mode=0600, owner=USER[:GROUP], qbytes=BYTES.",
     "sort": "Order by id, size, age or owner.",
     "call": "The call: semget, shmget, msgget, semop, msgsnd, mq_open, shm_open, pipe or fcntl. Without one,"
     " the limits that are closest.",
     "errno": "The error it gives, such as ENOSPC; without one, all of them.",
     "object": "The object: by id (shm:32768), by key (sem:0x1111) or by name (posix-shm:/psm_1a2b3c4d, fifo:/run/x).",
 }
+
+
+def default_format(command: str, output: Optional[str]) -> str:
+    """Return the format where none was asked for: what ``clean`` writes to a file is a plan to come back to."""
+    return "json" if command == "clean" and output is not None else "table"

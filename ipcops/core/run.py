@@ -12,12 +12,13 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Seque
 from . import exits, fs
 from .collect.snapshot import Look, take
 from .collect.users import read_uids
-from .errors import InputError, UndeterminedError, unknown_word
+from .errors import InputError, unknown_word
 from .fs import Roots, host_roots
 from .kernel import Kernel
-from .model import KINDS, REMOVABLE_KINDS, SEVERITIES, VERDICTS, Evidence, FindingGroup, Report, Request, Snapshot
+from .model import KINDS, REMOVABLE_KINDS, SEVERITIES, VERDICTS, FindingGroup, Report, Request, Snapshot
+from .naming import matching, parse_object, require_objects, require_something
 from .policy import DEFAULT_PATH, Policy, defaults, parse_policy
-from .report import HOST, SOCKET_KINDS, audit_report, key_text, objects_report
+from .report import AUDIT_SCHEMA, CLEAN_SCHEMA, HOST, SOCKET_KINDS, audit_report, key_text, objects_report
 from .rules import BY_ID, RULES, Rule
 from .rules.base import undecided
 from .verdicts import Case, sem
@@ -32,10 +33,14 @@ def run(request: Request, roots: Optional[Roots] = None, kernel: Optional[Kernel
 
     Keys of a request, all but ``command`` optional: ``kinds``, ``rules``, ``min_severity``,
     ``policy`` (a path), ``deadline`` and ``interval`` (seconds), ``samples``, ``verdicts``,
-    ``owner``, ``sort``, ``objects``, ``all_namespaces`` and ``probe`` (whether), ``call``, ``errno``.
+    ``owner``, ``sort``, ``objects``, ``all_namespaces`` and ``probe`` (whether), ``call``, ``errno``;
+    those of ``clean`` and its kin are the options of these commands (``cleaning``, ``keeping``).
     *roots* and *kernel* are the host's unless a test gives others.
     """
-    commands: Dict[str, Callable[..., Report]] = {"audit": _audit, "list": _list, "show": _show, "explain": _explain}
+    commands: Dict[str, Callable[..., Report]] = {
+        "audit": _audit, "list": _list, "show": _show, "explain": _explain, "clean": _clean,
+        "backup": _backup, "restore": _restore, "journal": _journal, "set": _set,
+    }  # fmt: skip
     command = request.get("command", "")
     if command == "rules":
         return _rules(request)
@@ -48,7 +53,15 @@ def run(request: Request, roots: Optional[Roots] = None, kernel: Optional[Kernel
 
 def status(request: Request, report: Report) -> int:
     """Return the exit status that a report means for a request."""
-    if report["schema"] != "ipcops.audit/1":
+    schema = report["schema"]
+    if schema == CLEAN_SCHEMA and report["interrupted"]:
+        return exits.INTERRUPTED
+    unsent = any(one["error"] for one in report.get("notified", ()))
+    if unsent or report.get("failed") or report.get("refused"):
+        return exits.PARTLY_FAILED
+    if schema == CLEAN_SCHEMA and request.get("exit_code") and not report["applied"] and report["plan"]["remove"]:
+        return exits.FINDINGS
+    if schema != AUDIT_SCHEMA:
         return exits.DONE
     if request.get("require_complete") and not report["scan"]["complete"]:
         return exits.UNDETERMINED
@@ -116,7 +129,7 @@ def _audit(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Re
     while True:
         snapshots = take(roots, kernel, policy, look, ask_about=lambda seen: _lazily(_case(seen, policy, earlier)))
         if kinds:
-            _require_something(snapshots[0])
+            require_something(snapshots[0])
         if len(earlier) + 1 >= samples:
             break
         earlier.append(snapshots)
@@ -189,13 +202,6 @@ def _names(group: FindingGroup, row: int) -> List[str]:
     return names + ([key_text(table["key"][row])] if "key" in table else [])
 
 
-def _require_something(snapshot: Snapshot) -> None:
-    if not snapshot.tables and snapshot.kinds:
-        unread = (gap for gap in snapshot.gaps if gap.evidence == Evidence.TABLE)
-        gaps = "; ".join("%s: %s" % (gap.what, gap.why) for gap in unread)
-        raise UndeterminedError("none of %s could be looked at: %s" % (", ".join(snapshot.kinds), gaps))
-
-
 def _kinds(words: Optional[Sequence[str]]) -> Tuple[str, ...]:
     return tuple(kind for kind in KINDS if not words or kind in words)
 
@@ -207,7 +213,7 @@ def _list(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Rep
     kinds = _kinds(request.get("kinds"))
     look = _look(request, kinds)._replace(details=True)
     snapshots = take(roots, kernel, policy, look, ask_about=lambda seen: range(len(seen.tables["sem"])))
-    _require_something(snapshots[0])
+    require_something(snapshots[0])
     owner = request.get("owner")
     uids = None if owner is None else _uids(snapshots[0], owner)
 
@@ -237,7 +243,7 @@ def _uids(snapshot: Snapshot, owner: str) -> Set[int]:
 
 
 def _show(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
-    wanted = [_parse_object(word) for word in request.get("objects") or ()]
+    wanted = [parse_object(word) for word in request.get("objects") or ()]
     if not wanted:
         raise InputError("no object was named; write KIND:ID, such as shm:32768 or sem:0x1111")
     kinds = tuple(kind for kind in KINDS if any(kind == one for one, _ in wanted))
@@ -245,72 +251,18 @@ def _show(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Rep
     def find(snapshot: Snapshot) -> Dict[str, Sequence[int]]:
         chosen: Dict[str, Sequence[int]] = {}
         for kind, name in wanted:
-            chosen[kind] = sorted({*chosen.get(kind, ()), *_matching(snapshot, kind, name)})
+            chosen[kind] = sorted({*chosen.get(kind, ()), *matching(snapshot, kind, name)})
         return chosen
 
     sockets = frozenset(name for kind, name in wanted if kind in SOCKET_KINDS)
     look = _look(request, kinds)._replace(details=True, units=True, connections=sockets)
     snapshots = take(roots, kernel, policy, look, ask_about=lambda seen: find(seen).get("sem", ()))
-    _require_something(snapshots[0])
+    require_something(snapshots[0])
     found = [(Case(snapshot, policy), find(snapshot)) for snapshot in snapshots]
-    absent = [one for one in wanted if not any(_matching(case.snapshot, *one) for case, _ in found)]
-    snapshot = snapshots[0]
-    unseen = [gap for kind, _ in absent for gap in snapshot.gaps_of(Evidence.TABLE, kind)]
-    if unseen:
-        what = "whether there is %s:%s could not be seen" % absent[0]
-        raise UndeterminedError("%s (%s: %s)" % (what, unseen[0].what, unseen[0].why))
-    if absent:
-        names = ", ".join("%s:%s" % one for one in absent)
-        listing = " ".join(dict.fromkeys(kind for kind, _ in absent))
-        where = "on this host" if request.get("all_namespaces") else "in this namespace"
-        raise InputError("there is no %s %s; 'ipcops list %s' shows what there is" % (names, where, listing))
+    where = "on this host" if request.get("all_namespaces") else "in this namespace"
+    require_objects(snapshots, wanted, where)
     (case, rows), *others = found
     return objects_report(case, rows, others=others, details=True)
-
-
-_PLACES = {"posix-mq": "/dev/mqueue", "posix-shm": "/dev/shm", "posix-sem": "/dev/shm"}
-"""Where a kind's names lie: they may be written with it or without."""
-
-BY_ID_OR_KEY = ("shm", "sem", "msg")
-
-
-def _parse_object(word: str) -> Tuple[str, str]:
-    kind, colon, name = word.partition(":")
-    if not colon or not name:
-        raise InputError("'%s' names no object; write KIND:ID, such as shm:32768 or sem:0x1111" % word)
-    if kind not in KINDS:
-        raise unknown_word("kind", kind, KINDS)
-    if kind in _PLACES and not name.startswith("/"):
-        name = "/" + name
-    if kind in BY_ID_OR_KEY:
-        try:
-            int(name, 0)
-        except ValueError:
-            raise InputError(
-                "'%s' is neither an id nor a key; write %s:32768 or %s:0x1111" % (word, kind, kind)
-            ) from None
-    if kind == "pipe" and not name.isdigit():
-        raise InputError("'%s' is no pipe; write pipe:12345, as in the link /proc/PID/fd/N" % word)
-    if kind == "fifo" and not name.startswith("/"):
-        raise InputError("'%s' is no path; write fifo:/run/name" % word)
-    return kind, name
-
-
-def _matching(snapshot: Snapshot, kind: str, name: str) -> List[int]:
-    """Return the rows that a name means: an id, a key in hexadecimal, or a path."""
-    table = snapshot.tables.get(kind)
-    if table is None:
-        return []
-    if kind in BY_ID_OR_KEY and name.lower().startswith("0x"):
-        number = int(name, 0) & 0xFFFFFFFF
-        return [row for row, key in enumerate(table["key"]) if key == number]
-    prefix = _PLACES.get(kind)
-    paths = {name} if prefix is None or not name.startswith(prefix + "/") else {name, name[len(prefix) :]}
-    rows = [row for row, path in enumerate(table["path"]) if path in paths] if "path" in table else []
-    if "id" in table:
-        ids = {str(int(name, 0)) if kind in BY_ID_OR_KEY else name}
-        rows += [row for row, one in enumerate(table["id"]) if str(one) in ids]
-    return sorted(set(rows))
 
 
 # ---------------------------------------------------------------- explain
@@ -320,6 +272,39 @@ def _explain(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> 
     from .explaining import explain  # a table of all calls and errors, which no other command needs
 
     return explain(request, policy, roots, kernel)
+
+
+# ---------------------------------------------------------------- clean and its kin
+
+
+def _clean(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .cleaning import clean  # what changes a host is loaded by nothing that only looks
+
+    return clean(request, policy, roots, kernel)
+
+
+def _backup(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .keeping import backup
+
+    return backup(request, policy, roots, kernel)
+
+
+def _restore(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .keeping import restore
+
+    return restore(request, policy, roots, kernel)
+
+
+def _journal(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .keeping import journal
+
+    return journal(request, policy, roots, kernel)
+
+
+def _set(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .keeping import change
+
+    return change(request, policy, roots, kernel)
 
 
 # ---------------------------------------------------------------- rules

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import shutil
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipcops.core import deliver as core
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def on_terminal(request: dict[str, Any], report: dict[str, Any]) -> Iterator[str]:
+    """Return a report as it is shown on a terminal, in pieces."""
+    from ipcops.core.text import LAYOUTS
+    from ipcops.show.terminal import pieces  # loads rich
+
+    return pieces(LAYOUTS[request["command"]](report), _width())
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((80, 24)).columns
 
 
 def deliver(request: dict[str, Any], report: dict[str, Any]) -> None:
@@ -14,11 +29,7 @@ def deliver(request: dict[str, Any], report: dict[str, Any]) -> None:
 
     Raise WriteError.
     """
-    width = shutil.get_terminal_size((80, 24)).columns
     if request["format"] == "table" and request.get("output") is None and sys.stdout and sys.stdout.isatty():
-        from ipcops.core.text import LAYOUTS
-        from ipcops.show.terminal import pieces  # loads rich
-
-        core.deliver(pieces(LAYOUTS[request["command"]](report), width), None)
+        core.deliver(on_terminal(request, report), None)
         return
-    core.deliver(core.text_of(request, report, width), request.get("output"))
+    core.deliver(core.text_of(request, report, _width()), request.get("output"))

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ipcops.core import policy
 from ipcops.core.errors import unknown_word
+from ipcops.core.known.families import FAMILIES
 from ipcops.core.known.protections import SHIPPED
 
 if TYPE_CHECKING:
@@ -35,8 +36,16 @@ def _policy() -> dict[str, Any]:
         "path": policy.DEFAULT_PATH,
         "sections": sections,
         "protect_keys": policy.PROTECT_KEYS,
+        "remove_keys": policy.REMOVE_KEYS,
         "shipped": SHIPPED,
+        "examples": [name for name in TEMPLATES if name != "policy"],
+        **_families(),
     }
+
+
+def _families() -> dict[str, Any]:
+    """Return the names that an example policy asks for: those of files, as the named semaphores are another kind."""
+    return {"families": [family.glob for family in FAMILIES if not family.glob.startswith("/sem.")]}
 
 
 def comment(text: str, hang: int = 0) -> str:
@@ -45,7 +54,23 @@ def comment(text: str, hang: int = 0) -> str:
     return "\n".join("# " + line for line in lines)
 
 
-TEMPLATES = {"policy": Template("ipcops.conf.j2", "the policy file, with every setting explained", _policy)}
+EXAMPLES = {
+    "web-server": "whose semaphore sets are left behind when it is killed",
+    "batch-node": "where jobs of many users come and go",
+    "gpu-node": "where killed jobs leave files while others of the same user run",
+    "database-host": "where hardly anything goes",
+}
+"""What the example policies are for."""
+
+TEMPLATES = {
+    "policy": Template("ipcops.conf.j2", "the policy file, with every setting explained", _policy),
+    **{
+        f"policy-{name}": Template(
+            f"policies/{name}.conf.j2", f"a policy for a {name.replace('-', ' ')}, {about}", _families
+        )
+        for name, about in EXAMPLES.items()
+    },
+}
 
 
 def rendered(name: str) -> str:

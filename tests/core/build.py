@@ -342,6 +342,7 @@ def snapshot(facts: Facts) -> Snapshot:
         network=_network(facts.get("network", {})),
         facts=_facts(facts.get("facts", {})),
         covered=frozenset(facts.get("covered", [INITIAL_IPC, facts.get("namespace", INITIAL_IPC)])),
+        unit_starts={unit: float(when(began)) for unit, began in facts.get("unit_starts", {}).items()},
     )
 
 

@@ -523,3 +523,26 @@ def test_facts_that_cannot_be_read_are_gaps(tmp_path):
         ("settings", "kernel.yama.ptrace_scope"),
         ("settings", "/proc/cmdline"),
     ]
+
+
+def test_when_units_began(tmp_path):
+    place = tmp_path / "run/systemd/units"
+    units = ["web.service", "session-3.scope", "other.service"]
+
+    def starts() -> Any:
+        with Directory.open(str(tmp_path)) as top:
+            return systemd.read_unit_starts(top, units)
+
+    assert starts() == {}
+    place.mkdir(parents=True)
+    for unit, began in (("web.service", 1000), ("session-3.scope", 2000)):
+        (place / ("invocation:" + unit)).symlink_to("0123456789abcdef")  # leads nowhere, as systemd's do
+        os.utime(str(place / ("invocation:" + unit)), (0, began), follow_symlinks=False)
+    assert starts() == {"web.service": 1000.0, "session-3.scope": 2000.0}
+
+
+def test_a_unit_of_which_nothing_can_be_told_was_always_there(tmp_path):
+    (tmp_path / "run/systemd").mkdir(parents=True)
+    (tmp_path / "run/systemd/units").write_text("no directory")
+    with Directory.open(str(tmp_path)) as top:
+        assert systemd.read_unit_starts(top, ["web.service"]) == {"web.service": 0.0}

@@ -1,7 +1,7 @@
 """``/dev/shm``: POSIX shared memory and named semaphores are files of this tmpfs.
 
 shm_overview(7), sem_overview(7). Regular files directly in it are objects; directories,
-sockets and links are only counted. Nothing is opened.
+sockets and links are only counted, and so is what is mounted over a name. Nothing is opened.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def read_devshm(
         own = directory.own_info()
         found: Dict[str, List[Tuple[Any, ...]]] = {"posix-shm": [], "posix-sem": []}
         other = 0
+        points = {mount.point for mount in mounts}
         try:
             names = sorted(directory.names())
         except OSError as error:
@@ -60,7 +61,7 @@ def read_devshm(
             except OSError as error:
                 gaps.append(Gap(Evidence.TABLE, "/" + name, str(error.strerror), kind=kind))
                 continue
-            if not info.is_regular:
+            if not info.is_regular or "%s/%s" % (roots.shm_path, name) in points:
                 other += 1
                 continue
             found[kind].append(

@@ -53,7 +53,7 @@ def gather(
     gaps: List[Gap] = []
     wanted = frozenset(kinds)
     namespace = host.read_namespace(roots.proc)
-    own_mounts = _own_mounts(roots, gaps)
+    own_mounts = read_own_mounts(roots, gaps)
     values, missing = limits.read_limits(roots.proc, tuple(kinds))
     gaps += missing
     tables: Dict[str, Table] = {}
@@ -126,7 +126,8 @@ def only(gathered: Gathered, kinds: Sequence[str]) -> Gathered:
     )
 
 
-def _own_mounts(roots: Roots, gaps: List[Gap]) -> List[mounts.Mount]:
+def read_own_mounts(roots: Roots, gaps: List[Gap]) -> List[mounts.Mount]:
+    """Return the mounts that we see; adds to *gaps* why there are none."""
     try:
         return mounts.parse_mountinfo(roots.proc.read("self/mountinfo"))
     except (OSError, ValueError) as error:

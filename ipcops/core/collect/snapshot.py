@@ -45,6 +45,8 @@ class Look(NamedTuple):
     """Whether to tell unit and container of every process."""
     probe: bool = False
     """Whether to try a connection of the wrong type to socket files that seem stale."""
+    booted_at: Optional[float] = None
+    """The epoch second of the boot by the clock as an earlier run saw it: one that was set ahead since ages nothing."""
     connections: Optional[FrozenSet[str]] = None
     """Where both ends of sockets are to be told: inodes and names of those to be shown though nobody can connect."""
 
@@ -81,6 +83,8 @@ class _Taking:
         except (OSError, ValueError) as error:
             raise UndeterminedError("/proc/uptime cannot be read (%s): is /proc mounted?" % error) from error
         self.now = time.time()
+        if look.booted_at is not None:
+            self.now = min(self.now, look.booted_at + self.uptime)
         self.machine = host.read_host(roots.proc)
 
     def run(self, ask_about: Ask) -> List[Snapshot]:
@@ -316,6 +320,7 @@ class _Taking:
             spot.gathered.namespace for spot in spots if not set(IPC_KINDS).isdisjoint(spot.gathered.kinds)
         )
         facts_of_host = self._facts(spots[0].gathered, scanned) if self.look.host else None
+        unit_starts = self._unit_starts(scanned) if self.look.units else {}
         snapshots: List[Snapshot] = []
         for spot in spots:
             here = spot.gathered
@@ -343,6 +348,7 @@ class _Taking:
                 network=here.sockets.network if here.sockets is not None else None,
                 facts=facts_of_host if spot.entry is None else None,
                 covered=covered,
+                unit_starts=unit_starts,
             )
             snapshots.append(self._with_semaphores(one, spot, ask_about))
         taken = time.monotonic() - self.began
@@ -369,6 +375,11 @@ class _Taking:
                 gaps = [Gap(Evidence.SEMAPHORES, "semaphores of sets", error.why, kind="sem")]
         tables = {**snapshot.tables, "sem": _without(table, frozenset(gone))}
         return snapshot._replace(tables=tables, semaphores=semaphores, gaps=(*snapshot.gaps, *gaps))
+
+    def _unit_starts(self, scanned: processes.Scanned) -> Dict[str, float]:
+        units = {process.unit for process in scanned.processes.by_pid.values() if process.unit is not None}
+        with self.roots.files() as top:
+            return systemd.read_unit_starts(top, units)
 
     def _settings(self, own: Gathered) -> None:
         """Read how the host is set up, and tell units where logind would take a user's objects away."""

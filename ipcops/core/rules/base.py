@@ -325,9 +325,14 @@ _NEWEST = {
 bound, and nothing of who connects."""
 
 
+def newest_use(table: Table, row: int) -> int:
+    """Return the newest of an object's times that are evidence of use."""
+    return int(max(table[name][row] for name in _NEWEST[table.kind]))
+
+
 def age_of(case: Case, table: Table, row: int) -> float:
     """Return the seconds since an object's newest use."""
-    return case.age(max(table[name][row] for name in _NEWEST[table.kind]))
+    return case.age(newest_use(table, row))
 
 
 def ages(case: Case, table: Table, rows: Sequence[int]) -> List[Optional[int]]:

@@ -10,8 +10,11 @@ from typing import Callable, Dict, Iterator
 from ..layout import Block
 from ..model import Report
 from .audit import audit
+from .clean import clean
 from .explain import explain
+from .journal import journal
 from .objects import details, objects
+from .restore import backup, changed, restore
 from .rules import rules
 
 LAYOUTS: Dict[str, Callable[[Report], Iterator[Block]]] = {
@@ -20,5 +23,10 @@ LAYOUTS: Dict[str, Callable[[Report], Iterator[Block]]] = {
     "show": details,
     "rules": rules,
     "explain": explain,
+    "clean": clean,
+    "backup": backup,
+    "restore": restore,
+    "journal": journal,
+    "set": changed,
 }
 """Command to the function that lays out its report."""
