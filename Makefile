@@ -8,7 +8,7 @@ ARGS :=
 PYTEST_ARGS :=
 
 # What the tests and benchmarks use beside Python, as COMMAND:DEBIAN-PACKAGE.
-TOOLS := git:git ipcmk:util-linux unshare:util-linux lsof:lsof \
+TOOLS := git:git ipcmk:util-linux unshare:util-linux lsof:lsof /usr/sbin/apache2:apache2-bin \
 	'/usr/lib/postgresql/*/bin/initdb:postgresql'
 
 # What the tests with real containers use (tests/containers.py). A group of its own: apt-get installs

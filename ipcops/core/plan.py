@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Name
 from .model import NOTHING, REMOVABLE_KINDS, Action, Kept, Plan, Protection, Table, Verdict
 from .policy import Candidate, Policy, RemoveSection
 from .rules.base import age_of, protection, size
-from .terms import JOB, TermsCase
+from .terms import JOB, OUTSIDE, TermsCase
 from .verdicts import Case, judge
 from .verdicts.case import AGELESS, duration
 
@@ -217,6 +217,7 @@ class _Planning:
         age = age_of(self.case, table, row)
         why = (
             _never(verdict, guard)
+            or self._outside(table)
             or self._forbidden(table, row)
             or (_just_touched(age) if age != AGELESS else "")
             or self._announced(table, row)
@@ -266,6 +267,10 @@ class _Planning:
             or self._data(table, row, section)
             or self._too_large(table, row, section)
         )
+
+    def _outside(self, table: Table) -> str:
+        """Return that a kind's users may be where nobody looked; the kernel itself counts those of segments."""
+        return "" if table.kind == "shm" or self.snapshot.host.initial_pid_namespace else OUTSIDE
 
     def _forbidden(self, table: Table, row: int) -> str:
         """Return why who runs this may not remove an object (semctl(2), unlink(2) with a sticky directory)."""

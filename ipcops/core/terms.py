@@ -20,6 +20,8 @@ JOB = "job"
 NONE = "none"
 """The state of a presence: nobody runs."""
 
+OUTSIDE = "processes outside this PID namespace that may use it cannot be seen"
+
 _BOOT = float("-inf")
 """When a process began that belongs to no unit: before anything it may have used."""
 
@@ -69,6 +71,8 @@ class TermsCase(Case):
         """
         way = self.section.owner_gone
         if way == "ignore":
+            if self._kind != "shm" and not self.snapshot.host.initial_pid_namespace:  # a segment's users are counted
+                return Presence(UNKNOWN, OUTSIDE)
             return Presence(NONE, "whoever else runs does not count (owner_gone = ignore)")
         if way == JOB:
             return super().presence(() if self.job is None else (self.job,))
@@ -99,7 +103,7 @@ class TermsCase(Case):
         if unseen:
             return Presence(UNKNOWN, "whether every process that may use it began later: %s" % missing(unseen))
         if not self.snapshot.host.initial_pid_namespace:
-            return Presence(UNKNOWN, "processes outside this PID namespace that may use it cannot be seen")
+            return Presence(UNKNOWN, OUTSIDE)
         began, first = self._earliest(uids, gids)
         if first is not None and began <= newest_use(table, self._row) + SLACK:
             if first.unit is None:

@@ -220,6 +220,21 @@ def test_ignore_takes_what_nobody_holds_whoever_runs():
     assert "looked into" in stays(plan(world(dead, policy=policy, processes=jobs, gaps=unseen)))
 
 
+def test_who_may_be_outside_this_pid_namespace_is_never_ignored():
+    outside = {"boot_id": "b", "initial_pid_namespace": False}
+    policy = ["[remove x]", "kind = posix-shm", "name = /psm_*", "owner_gone = ignore"]
+    dead = {"kind": "posix-shm", "path": "/psm_00000000"}
+    for processes in ([], [ALICE]):
+        found = plan(world(dead, policy=policy, processes=processes, host=outside))
+        assert stays(found).endswith("outside this PID namespace that may use it cannot be seen")
+        assert found.keep[0].verdict == "unknown"
+    for thing in (dead, {"kind": "posix-sem", "path": "/sem.x"}, {"kind": "sem"}, {"kind": "msg"}):
+        named = plan(world(thing, processes=[ALICE], host=outside), Ask(named={str(thing["kind"]): [0]}))
+        assert "outside this PID namespace" in stays(named)
+    counted = plan(world({"kind": "shm"}, processes=[ALICE], host=outside), Ask(named={"shm": [0]}))
+    assert takes(counted) == COMMAND_LINE  # the kernel counts who has a segment attached
+
+
 def test_ignore_leaves_a_segment_whose_creator_or_last_user_lives():
     policy = ["[remove x]", "kind = shm", "owner_gone = ignore"]
     assert takes(plan(world({"kind": "shm"}, policy=policy, processes=[ALICE]))) == "x"
