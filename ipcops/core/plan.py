@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from .model import NOTHING, REMOVABLE_KINDS, Action, Kept, Plan, Protection, Table, Verdict
+from .model import NOTHING, REMOVABLE_KINDS, Action, Evidence, Kept, Plan, Protection, Table, Verdict
 from .policy import Candidate, Policy, RemoveSection
 from .rules.base import age_of, protection, size
 from .terms import JOB, OUTSIDE, TermsCase
@@ -160,10 +160,17 @@ class _Planning:
             elif self.ask.named is not None and not asked[row]:
                 self._named(table, row, verdict, guard(row))
             else:
-                why = _never(verdict, guard(row)) or asked[row] or "no [remove NAME] of the policy names it"
+                shown = None if self._unasked(kind, table, row) else verdict
+                why = _never(shown, guard(row)) or asked[row] or "no [remove NAME] of the policy names it"
                 if self.ask.job is not None and not asked[row]:
                     why = "[job] does not take kind %s" % kind
                 self._stays(table, row, why, verdict)
+
+    def _unasked(self, kind: str, table: Table, row: int) -> bool:
+        """Whether a set is only unknown because nobody needed the kernel's word on its waiters."""
+        if kind != "sem" or table["id"][row] in self.snapshot.semaphores:
+            return False
+        return self.case.object_gap(Evidence.SEMAPHORES, kind, table["id"][row]) is None
 
     def _asked_for(self, kind: str, table: Table, row: int) -> str:
         """Return why an object was not asked for, nothing if it was."""
@@ -392,9 +399,9 @@ class _Planning:
         self.keep.append(Kept(**_names(table, row), why=why, verdict=verdict.word))
 
 
-def _never(verdict: Verdict, guard: Optional[Protection]) -> str:
+def _never(verdict: Optional[Verdict], guard: Optional[Protection]) -> str:
     """Return what nothing can waive: that an object is in use, unknown or protected."""
-    if verdict.word not in ("idle", "orphan"):
+    if verdict is not None and verdict.word not in ("idle", "orphan"):
         return "; ".join(verdict.reasons)
     return "protected by [protect %s]: %s" % (guard.name, guard.reason) if guard is not None else ""
 
