@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import sys
 
 import typer
 
 from ipcops import __version__
-from ipcops.cli import audit, backup, clean, explain, journal, list_, render, restore, rules, set_, show
 from ipcops.core.deliver import guarded
 from ipcops.core.options import HELP
 
@@ -40,23 +40,32 @@ def top(
         typer.echo(context.get_help())
 
 
-for name, function in (
-    ("audit", audit.audit),
-    ("list", list_.list_objects),
-    ("show", show.show),
-    ("rules", rules.rules),
-    ("explain", explain.explain),
-    ("clean", clean.clean),
-    ("backup", backup.backup),
-    ("restore", restore.restore),
-    ("journal", journal.journal),
-    ("set", set_.set_object),
-    ("render", render.render),
-):
-    app.command(name, help=HELP[name], short_help=HELP[name])(function)
+COMMANDS = {
+    "audit": ("audit", "audit"),
+    "list": ("list_", "list_objects"),
+    "show": ("show", "show"),
+    "rules": ("rules", "rules"),
+    "explain": ("explain", "explain"),
+    "clean": ("clean", "clean"),
+    "backup": ("backup", "backup"),
+    "restore": ("restore", "restore"),
+    "journal": ("journal", "journal"),
+    "set": ("set_", "set_object"),
+    "render": ("render", "render"),
+}
+"""Name to file and function."""
+
+
+def _register(words: list[str]) -> None:
+    """Give Typer the command that *words* begin with; all of them where it may have to list or correct."""
+    for name in words[:1] if words[:1] and words[0] in COMMANDS else COMMANDS:
+        file, function = COMMANDS[name]
+        command = getattr(importlib.import_module(f"ipcops.cli.{file}"), function)
+        app.command(name, help=HELP[name], short_help=HELP[name])(command)
 
 
 def main() -> None:
     """Run the command line; the exit status is the command's."""
     gc.disable()  # one short run that only grows: collecting would cost a tenth and free nothing
+    _register(sys.argv[1:])
     sys.exit(guarded(app, debug="--debug" in sys.argv, name="ipcops"))

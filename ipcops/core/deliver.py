@@ -22,9 +22,9 @@ def text_of(request: Request, report: Report, width: int = 80) -> Iterator[str]:
     if request.get("format") == "json":
         return json_text(report)
     from .layout import plain  # JSON needs none of it
-    from .text import LAYOUTS
+    from .text import laid_out
 
-    return plain(LAYOUTS[request["command"]](report), width)
+    return plain(laid_out(request["command"], report), width)
 
 
 def deliver(pieces: Iterator[str], output: Optional[str]) -> None:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 def on_terminal(request: dict[str, Any], report: dict[str, Any]) -> Iterator[str]:
     """Return a report as it is shown on a terminal, in pieces."""
-    from ipcops.core.text import LAYOUTS
+    from ipcops.core.text import laid_out
     from ipcops.show.terminal import pieces  # loads rich
 
-    return pieces(LAYOUTS[request["command"]](report), _width())
+    return pieces(laid_out(request["command"], report), _width())
 
 
 def _width() -> int:

@@ -5,28 +5,29 @@ Nothing here decides anything: it words what the report dictionary says.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Iterator
+import importlib
+from typing import Dict, Iterator, Tuple
 
 from ..layout import Block
 from ..model import Report
-from .audit import audit
-from .clean import clean
-from .explain import explain
-from .journal import journal
-from .objects import details, objects
-from .restore import backup, changed, restore
-from .rules import rules
 
-LAYOUTS: Dict[str, Callable[[Report], Iterator[Block]]] = {
-    "audit": audit,
-    "list": objects,
-    "show": details,
-    "rules": rules,
-    "explain": explain,
-    "clean": clean,
-    "backup": backup,
-    "restore": restore,
-    "journal": journal,
-    "set": changed,
+LAYOUTS: Dict[str, Tuple[str, str]] = {
+    "audit": ("audit", "audit"),
+    "list": ("objects", "objects"),
+    "show": ("objects", "details"),
+    "rules": ("rules", "rules"),
+    "explain": ("explain", "explain"),
+    "clean": ("clean", "clean"),
+    "backup": ("restore", "backup"),
+    "restore": ("restore", "restore"),
+    "journal": ("journal", "journal"),
+    "set": ("restore", "changed"),
 }
-"""Command to the function that lays out its report."""
+"""Command to the file here, and the function in it, that lays out its report: only that file is loaded."""
+
+
+def laid_out(command: str, report: Report) -> Iterator[Block]:
+    """Return the blocks of a command's report."""
+    file, function = LAYOUTS[command]
+    blocks: Iterator[Block] = getattr(importlib.import_module("." + file, __name__), function)(report)
+    return blocks
