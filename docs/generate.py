@@ -1,4 +1,4 @@
-"""Write the pages that are made from the code: one per rule, their index, and the policy's settings.
+"""Write what is made from the code: a page per rule, their index, the policy's settings, and scripts/.
 
 ``make docs``; ``--check`` only says which pages are out of date.
 """
@@ -10,10 +10,15 @@ import textwrap
 from pathlib import Path
 
 DOCS = Path(__file__).parent
+SCRIPTS = DOCS.parent / "scripts"
 sys.path.insert(0, str(DOCS.parent))
 
+from ipcops.bundle.contents import files, manifest  # noqa: E402
 from ipcops.core.policy import PROTECT_KEYS, REMOVE_KEYS, SETTINGS  # noqa: E402
 from ipcops.core.rules import RULES, Rule  # noqa: E402
+from ipcops.render.settings import BY_JOB  # noqa: E402
+from ipcops.render.settings import SETTINGS as RENDER_SETTINGS  # noqa: E402
+from ipcops.render.templates import TEMPLATES, settings_of  # noqa: E402
 
 MADE = "<!-- made by docs/generate.py from the rule itself; edit that -->"
 
@@ -84,25 +89,98 @@ def policy_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+SCRIPTS_IN_WORDS = textwrap.dedent("""\
+    For hosts that have nothing but a system Python from 3.9 on. On any machine with ipcops:
+
+    ```
+    ipcops bundle DIR                 # agent, scripts, schedules, policy and install.sh
+    ```
+
+    Copy DIR to a host, and there, as root:
+
+    ```
+    sh install.sh                     # with systemd's timer where systemd runs, else with cron; --cron, --systemd
+    ipcops audit                      # the same command, by the agent
+    sh /usr/local/lib/ipcops/install.sh --verify
+    sh /usr/local/lib/ipcops/install.sh --uninstall
+    ```
+
+    Installing again upgrades: what did not change is not written, and files in /etc that somebody edited are
+    kept. Uninstalling leaves the journal and the backups. `DESTDIR=DIR sh install.sh --cron` installs below DIR,
+    for images and packages. `sh scripts/install.sh` does the same from a checkout, with every default.
+
+    **What the cleanup job does.** Once a day it runs `ipcops clean --apply` under a lock, at low priority and at a
+    time of the host's own. Without a policy of yours it takes little, and only after it has seen it twice
+    ([cleaning](cleaning.md)). It says in syslog what it did, all of it in `/var/log/ipcops/cleanup.log`, and how it
+    ended in `/var/lib/ipcops/jobs/cleanup.json`. If anything went wrong it prints everything, so that cron mails
+    it and the systemd unit has failed; when the policy is wrong, nothing is removed. To only see what would go,
+    render with `--set apply=no`.
+
+    **Slurm.** `slurm-epilog.sh` as `Epilog=` removes what a job left once its user runs nothing on the node,
+    `slurm-prolog.sh` as `Prolog=` what was left when an epilog could not run. Both always end with status 0, since
+    slurmd drains a node otherwise. `[job] kinds` in the policy says what they take.
+
+    **The agent** is the whole core in one file, `ipcops-agent.pyz`, the same bytes wherever it is built.
+    `python3 -I ipcops-agent.pyz audit` runs it where it lies; installing unpacks and compiles it.
+
+    `ipcops render TEMPLATE` prints one of the files alone. Every value is quoted for where it lands; one that
+    cannot stand there is refused.""").splitlines()
+
+
+def scripts_page() -> str:
+    """Return what can be rendered, and what can be set in it."""
+    lines = [
+        "# Scripts, schedules and the bundle",
+        "",
+        MADE.replace("the rule itself", "ipcops/render"),
+        "",
+        *SCRIPTS_IN_WORDS,
+        "",
+        "| template | what it is | what can be set |",
+        "| --- | --- | --- |",
+    ]
+    for name, one in TEMPLATES.items():
+        used = ", ".join(f"`{setting}`" for setting in settings_of(name, {}))
+        lines.append(f"| `{name}` | {one.about} | {used} |")
+    lines += ["", "| setting | default | meaning |", "| --- | --- | --- |"]
+    for setting in RENDER_SETTINGS:
+        default = f"`{setting.default}`" if setting.default else "(the job's)" if setting.name in BY_JOB else "(none)"
+        lines.append(f"| `{setting.name}` | {default} | {setting.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def scripts() -> dict[Path, str]:
+    """Return the files below scripts/: a bundle with every default, but for the agent, by their place."""
+    found = files({})
+    made = {SCRIPTS / one.source: one.text for one in found}
+    made[SCRIPTS / "MANIFEST"] = manifest(found)
+    return made
+
+
 def pages() -> dict[Path, str]:
     """Return every page that is made, by its place."""
     made = {DOCS / "rules" / f"{rule.id}.md": rule_page(rule) for rule in RULES}
     made[DOCS / "rules" / "README.md"] = index_page()
     made[DOCS / "policy.md"] = policy_page()
-    return made
+    made[DOCS / "scripts.md"] = scripts_page()
+    return {**made, **scripts()}
 
 
 def main() -> int:
     """Write the pages, or with --check say which differ."""
     made = pages()
     stale = [path for path, text in made.items() if not path.exists() or path.read_text("utf-8") != text]
-    left = [path for path in (DOCS / "rules").glob("*.md") if path not in made]
+    there = [*(DOCS / "rules").glob("*.md"), *(path for path in SCRIPTS.rglob("*") if path.is_file())]
+    left = [path for path in there if path not in made and path.name != "README.md"]
     for path in stale + left:
         print(path.relative_to(DOCS.parent))
     if "--check" in sys.argv:
         return 1 if stale or left else 0
     for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(made[path], "utf-8")
+    for one in files({}):
+        (SCRIPTS / one.source).chmod(int(one.mode, 8))
     for path in left:
         path.unlink()
     return 0

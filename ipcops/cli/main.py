@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from ipcops import __version__
+from ipcops.core import __version__
 from ipcops.core.deliver import guarded
 from ipcops.core.options import HELP
 
@@ -32,7 +32,7 @@ def _version(wanted: bool) -> None:  # Typer's callback signature
 def top(
     context: typer.Context,
     version: bool = typer.Option(  # noqa: ARG001  # its callback did it
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
+        False, "--version", callback=_version, is_eager=True, help=HELP["version"]
     ),
 ) -> None:
     """Hold the options that stand before a command; without one, print the help."""
@@ -52,6 +52,7 @@ COMMANDS = {
     "journal": ("journal", "journal"),
     "set": ("set_", "set_object"),
     "render": ("render", "render"),
+    "bundle": ("bundle", "bundle"),
 }
 """Name to file and function."""
 

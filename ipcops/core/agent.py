@@ -11,7 +11,7 @@ import shutil
 import sys
 from typing import Any, Dict, List, NoReturn, Optional, Sequence
 
-from . import exits
+from . import __version__, exits
 from .consent import consented
 from .deliver import deliver, guarded, text_of
 from .errors import InputError
@@ -35,10 +35,11 @@ def seconds(text: str) -> float:
         raise argparse.ArgumentTypeError("'%s' %s" % (text, error)) from error
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the agent's command line."""
+def parser(name: str) -> argparse.ArgumentParser:
+    """Return the parser of the agent's command line; *name* is what it is called by."""
     default = " (default: %(default)s)"
-    top = _Parser(prog="python3 -m ipcops.core", description=HELP["ipcops"])
+    top = _Parser(prog=name, description=HELP["ipcops"])
+    top.add_argument("--version", action="version", version="ipcops %s" % __version__, help=HELP["version"])
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     common = _Parser(add_help=False)
     common.add_argument("--format", choices=("table", "json"), help=HELP["format"] + " (default: table)")
@@ -70,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
 
     rules = commands.add_parser("rules", parents=[common], help=HELP["rules"], description=HELP["rules"])
     rules.add_argument("rules", nargs="*", metavar="RULE", help=HELP["rules_named"])
+    rules.add_argument("--policy", metavar="FILE", help=HELP["rules_policy"])
 
     explain = commands.add_parser("explain", parents=[common], help=HELP["explain"], description=HELP["explain"])
     explain.add_argument("call", nargs="?", metavar="CALL", help=HELP["call"])
@@ -126,13 +128,13 @@ def _cleaning(commands: Any, common: _Parser) -> None:
     changing.add_argument("changes", nargs="+", metavar="NAME=VALUE", help=HELP["change"])
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
+def main(arguments: Optional[Sequence[str]] = None, *, name: str = "python3 -m ipcops.core") -> int:
     """Run one command and return its exit status."""
     gc.disable()  # one short run that only grows: collecting would cost a tenth and free nothing
     words: List[str] = list(sys.argv[1:] if arguments is None else arguments)
 
     def work() -> int:
-        request: Dict[str, Any] = vars(parser().parse_args(words or ["--help"]))
+        request: Dict[str, Any] = vars(parser(name).parse_args(words or ["--help"]))
         request["format"] = request["format"] or default_format(request["command"], request["output"])
         width = shutil.get_terminal_size((80, 24)).columns if sys.stdout and sys.stdout.isatty() else 80
         report = consented(request, run, lambda planned: text_of({**request, "format": "table"}, planned, width))

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import stat
-from typing import Container, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Container, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .errors import UndeterminedError, WriteError
 
@@ -353,8 +353,8 @@ def read_text(path: str) -> str:
         return file.read()
 
 
-def write_whole(path: str, pieces: Iterable[str]) -> None:
-    """Write *pieces* to *path*, whole or not at all.
+def write_whole(path: str, pieces: Iterable[Union[str, bytes]]) -> None:
+    """Write *pieces*, text or bytes, to *path*, whole or not at all.
 
     A device or a pipe is written straight; a file is written beside and renamed over.
     Raise WriteError with the reason.
@@ -363,7 +363,7 @@ def write_whole(path: str, pieces: Iterable[str]) -> None:
         special = os.path.exists(path) and not os.path.isfile(path)
         if special:
             with open(path, "wb") as target:
-                target.writelines(piece.encode("utf-8", "surrogateescape") for piece in pieces)
+                target.writelines(map(_bytes, pieces))
             return
         import tempfile  # a terminal or a pipe needs none of it
 
@@ -372,7 +372,7 @@ def write_whole(path: str, pieces: Iterable[str]) -> None:
         fd, draft = tempfile.mkstemp(dir=os.path.dirname(real) or ".", prefix=".ipcops-")
         try:
             with open(fd, "wb") as target:
-                target.writelines(piece.encode("utf-8", "surrogateescape") for piece in pieces)
+                target.writelines(map(_bytes, pieces))
                 target.flush()
                 os.fchmod(target.fileno(), mode)
                 os.fsync(target.fileno())
@@ -384,6 +384,10 @@ def write_whole(path: str, pieces: Iterable[str]) -> None:
         raise WriteError(
             "cannot write '%s': %s; nothing was left there half-written" % (path, error.strerror)
         ) from error
+
+
+def _bytes(piece: Union[str, bytes]) -> bytes:
+    return piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogateescape")
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -315,9 +315,14 @@ def _rules(request: Request) -> Report:
     for word in wanted:
         if word not in BY_ID:
             raise unknown_word("rule", word, BY_ID)
-    return {"schema": RULES_SCHEMA, "rules": [_rule(rule) for rule in RULES if not wanted or rule.id in wanted]}
+    exempt: Sequence[str] = ()
+    if request.get("policy") is not None:
+        exempt = read_policy(request["policy"])["audit", "exempt"]
+    chosen = [_rule(rule, exempt) for rule in RULES if not wanted or rule.id in wanted]
+    return {"schema": RULES_SCHEMA, "rules": chosen}
 
 
-def _rule(rule: Rule) -> Mapping[str, Any]:
+def _rule(rule: Rule, exempt: Sequence[str]) -> Mapping[str, Any]:
     names = ("id", "title", "kind", "severity", "topic", "samples", "rationale", "decides", "remedy", "source")
-    return {name: getattr(rule, name) for name in names}
+    accepted = [entry for entry in exempt if entry.partition(":")[0] == rule.id]
+    return {**{name: getattr(rule, name) for name in names}, "exempt": accepted}

@@ -10,7 +10,7 @@ import pytest
 from ipcops.core.known.families import family_of
 from ipcops.core.policy import Candidate, parse_policy
 from ipcops.core.rules import BY_ID
-from ipcops.show.templates import EXAMPLES, rendered
+from ipcops.render.templates import EXAMPLES, rendered
 from tests.cli.command import ipcops
 
 NAMES = ["/psm_0123abcd", "/torch_12_34", "/torch_12_34_5", "/nccl-AbC123", "/vader_segment.h.1", "/open_mpi.0000"]

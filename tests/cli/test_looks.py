@@ -13,7 +13,7 @@ from ipcops.core import policy
 from ipcops.core.layout import Grid, Para, Span, plain, printable
 from ipcops.core.rules import BY_ID
 from ipcops.core.text.audit import looked_at
-from ipcops.show.templates import rendered
+from ipcops.render.templates import rendered
 from tests import world
 from tests.cli.command import ipcops, on_terminal
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ipcops.show.templates import rendered
+from ipcops.render.templates import rendered
 from tests import world
 
 Name = tuple[str, Any]  # kind, and id or path

@@ -13,7 +13,10 @@ def rules(report: Report) -> Iterator[Block]:
     """Yield the catalogue; rules that were named, in full."""
     listed = report["rules"]
     if len(listed) == len(BY_ID):
-        rows = [[one["id"], one["severity"], one["kind"], one["title"]] for one in listed]
+        rows = [
+            [one["id"], one["severity"], one["kind"], one["title"] + (" (exempt)" if one["exempt"] else "")]
+            for one in listed
+        ]
         yield Grid(("RULE", "SEVERITY", "KIND", "TITLE"), rows, (False,) * 4)
         yield BLANK
         yield para("ipcops rules RULE tells one in full.", "quiet")
@@ -25,6 +28,8 @@ def rules(report: Report) -> Iterator[Block]:
         yield para("severity %s, about %s" % (one["severity"], one["kind"]), "quiet")
         if one["samples"] > 1:
             yield para("needs --samples %d to be certain" % one["samples"], "quiet")
+        if one["exempt"]:
+            yield para("the policy accepts it for %s" % ", ".join(one["exempt"]), "quiet")
         for title in ("rationale", "decides", "remedy", "source"):
             yield BLANK
             yield para({"decides": "how it decides"}.get(title, title), "strong")

@@ -1,0 +1,393 @@
+#!/bin/sh
+# Installs ipcops on a host that has nothing but a system Python, or upgrades, verifies or removes what it installed.
+# It lies in a bundle made by 'ipcops bundle', and afterwards in /usr/local/lib/ipcops.
+#
+# sh install.sh [--cron | --systemd | --no-schedule]   install or upgrade; files of yours that were edited are kept
+# sh install.sh --verify                               tell whether everything is as it was installed
+# sh install.sh --uninstall                            remove everything but the journal and the backups
+#
+# With DESTDIR=DIR in the environment everything goes below DIR and nothing is started or stopped.
+# Exit status: 0 done; 2 wrong arguments, bundle or policy, nothing was done; 3 no Python; 4 something failed.
+set -u
+umask 022
+LC_ALL=C
+PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL PATH
+
+here=$(cd "$(dirname "$0")" && pwd) || exit 4
+root=${DESTDIR:-}
+root=${root%/}
+lib=/usr/local/lib/ipcops
+policy=/etc/ipcops/ipcops.conf
+state=/var/lib/ipcops
+log=/var/log/ipcops
+tab=$(printf '\t')
+
+# Puts the first Python that is new enough into $python. The names with a version need no test; python3 does.
+find_python() {
+    for python in /usr/bin/python3.13 /usr/bin/python3.12 /usr/bin/python3.11 /usr/bin/python3.10 /usr/bin/python3.9; do
+        [ -x "$python" ] && return 0
+    done
+    for python in /usr/bin/python3 /usr/libexec/platform-python /usr/local/bin/python3; do
+        "$python" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && return 0
+    done
+    return 1
+}
+no_python='no Python 3.9 or newer is installed here (RHEL 8: dnf install python3.11; SLES 15: zypper install python311; Debian: apt-get install python3)'
+
+say() {
+    printf 'ipcops: %s\n' "$*"
+}
+
+stop() { # STATUS MESSAGE
+    status=$1
+    shift
+    printf 'ipcops: %s\n' "$*" >&2
+    exit "$status"
+}
+
+usage() {
+    sed -n '5,7s/^# //p' "$0" >&2
+    exit 2
+}
+
+# ------------------------------------------------------------------ what there is to install
+
+# MANIFEST has a line for each file: what it is for, its mode, where it lies in the bundle, where it goes.
+# What it is for: code, policy, config, cron, systemd.
+files() { # prints the lines that are to be installed with this schedule
+    while IFS=$tab read -r class mode source target; do
+        case $class in
+        cron) [ "$schedule" = cron ] || continue ;;
+        systemd) [ "$schedule" = systemd ] || continue ;;
+        esac
+        printf '%s\t%s\t%s\t%s\n' "$class" "$mode" "$source" "$target"
+    done <"$here/MANIFEST"
+}
+
+sum() { # FILE
+    sha256sum <"$1" | cut -d ' ' -f 1
+}
+
+# What was installed, one line each: checksum as shipped, tab, path without DESTDIR.
+record=$root$lib/installed
+
+shipped() { # TARGET: the checksum that it was shipped with, or nothing
+    [ ! -f "$record" ] || while IFS=$tab read -r was path; do
+        if [ "$path" = "$1" ]; then
+            printf '%s\n' "$was"
+            break
+        fi
+    done <"$record"
+}
+
+edited() { # TARGET: whether somebody changed it since, or it was there before us
+    [ -e "$root$1" ] && [ "$(sum "$root$1")" != "$(shipped "$1")" ]
+}
+
+# What somebody wrote is not lost with the file.
+keep_copy() { # TARGET
+    case $1 in
+    "$lib"/*) return ;;
+    esac
+    edited "$1" || return 0
+    kept=$root$state/backups/$(basename "$1").$(date +%Y%m%dT%H%M%S)
+    make_directory "$state/backups" 700
+    cp -p "$root$1" "$kept" || stop 4 "cannot write $kept"
+    say "$root$1 was edited; a copy is $kept"
+}
+
+# ------------------------------------------------------------------ install and upgrade
+
+# Makes a directory and those above it, and notes those that were not there.
+make_directory() { # PATH MODE
+    if [ "$1" = / ] || [ -d "$root$1" ]; then
+        return
+    fi
+    make_directory "$(dirname "$1")" 755
+    mkdir -m "$2" "$root$1" || stop 4 "cannot make $root$1"
+    made="$made$1
+"
+}
+
+# Whole or not at all, and not at all if nothing would change. A name with a dot first is read by no cron.
+put() { # SOURCE TARGET MODE
+    to=$root$2
+    if [ -f "$to" ] && cmp -s "$1" "$to" && [ "$(stat -c %a "$to")" = "$3" ]; then
+        return
+    fi
+    make_directory "$(dirname "$2")" 755
+    draft=$(dirname "$to")/.ipcops-new.$$
+    if ! { cp "$1" "$draft" && chmod "$3" "$draft" && mv -f "$draft" "$to"; }; then
+        rm -f "$draft"
+        stop 4 "cannot write $to; what was written before it stays, run this again"
+    fi
+    [ -n "$root" ] || ! command -v restorecon >/dev/null || restorecon -F "$to"
+    say "wrote $to"
+    changed=yes
+}
+
+choose_schedule() {
+    [ -z "$schedule" ] || return 0
+    # As it was chosen before, or by what runs here.
+    if [ -f "$record" ]; then
+        if grep -q "$tab/etc/systemd/system/.*\.timer\$" "$record"; then
+            schedule=systemd
+        elif grep -q "$tab/etc/cron\.d/" "$record"; then
+            schedule=cron
+        else
+            schedule=none
+        fi
+    elif [ -n "$root" ]; then
+        stop 2 'with DESTDIR say --cron, --systemd or --no-schedule: what runs there cannot be seen from here'
+    elif [ -d /run/systemd/system ]; then
+        schedule=systemd
+    elif [ -d /etc/cron.d ]; then
+        schedule=cron
+    else
+        stop 2 'neither systemd runs here nor is there /etc/cron.d; install cron, or say --no-schedule'
+    fi
+}
+
+find_agent() {
+    agent=$here/ipcops-agent.pyz
+    [ -f "$agent" ] && return
+    # In a checkout of the sources it is built first.
+    [ -f "$here/../ipcops/bundle/agent.py" ] || stop 2 "ipcops-agent.pyz is missing beside $0; take all of the bundle"
+    work=$(mktemp -d) || stop 4 'cannot make a temporary directory'
+    trap 'rm -rf "$work"' EXIT
+    agent=$work/ipcops-agent.pyz
+    (cd "$here/.." && "$python" -B -m ipcops.bundle.agent "$agent") || stop 4 'the agent could not be built'
+}
+
+check_bundle() {
+    [ -f "$here/MANIFEST" ] || stop 2 "MANIFEST is missing beside $0; take all of the bundle"
+    if [ -f "$here/SHA256SUMS" ]; then
+        (cd "$here" && sha256sum --quiet --check SHA256SUMS >&2) || stop 2 'the bundle is damaged; nothing was done'
+    fi
+    files | while IFS=$tab read -r class mode source target; do
+        [ -f "$here/$source" ] || stop 2 "$here/$source is missing; take all of the bundle"
+        if [ "$class" = code ] && [ -e "$root$target" ] && [ -z "$(shipped "$target")" ]; then
+            stop 2 "$root$target is there and is not ours; move it away. Nothing was done"
+        fi
+    done || exit 2
+}
+
+# The policy that will be in force: the one there, if somebody edited it, else the one of the bundle.
+check_policy() {
+    ours=$(files | while IFS=$tab read -r class mode source target; do
+        [ "$class" != policy ] || printf '%s\n' "$here/$source"
+    done)
+    effective=$ours
+    ! edited "$policy" || effective=$root$policy
+    if ! said=$("$python" -I -S "$agent" rules --policy "$effective" 2>&1 >/dev/null); then
+        stop 2 "${said#ipcops: }; correct it first. Nothing was done"
+    fi
+}
+
+install_files() {
+    # The record is written first, so that a run that is cut off leaves nothing that nobody knows of.
+    make_directory "$lib" 755
+    {
+        [ ! -f "$record" ] || cat "$record"
+        files | while IFS=$tab read -r class mode source target; do
+            [ -n "$(shipped "$target")" ] || printf '%s\t%s\n' '-' "$target"
+        done
+    } >"$record.new" || stop 4 "cannot write $record.new"
+    mv -f "$record.new" "$record" || stop 4 "cannot write $record"
+
+    new_record=$(mktemp) || stop 4 'cannot make a temporary file'
+    files >"$new_record.files"
+    while IFS=$tab read -r class mode source target; do
+        if [ "$class" != code ] && edited "$target" && ! cmp -s "$here/$source" "$root$target"; then
+            if [ "$(sum "$here/$source")" != "$(shipped "$target")" ]; then
+                put "$here/$source" "$lib/new/$(basename "$target")" 644
+                say "kept $root$target, which was edited; the new one lies in $root$lib/new"
+            fi
+        else
+            put "$here/$source" "$target" "$mode"
+            rm -f "$root$lib/new/$(basename "$target")"
+        fi
+        printf '%s\t%s\n' "$(sum "$here/$source")" "$target" >>"$new_record"
+    done <"$new_record.files"
+    rm -f "$new_record.files"
+    rmdir "$root$lib/new" 2>/dev/null
+
+    # What an older bundle, or the other schedule, had and this one has not.
+    while IFS=$tab read -r was path; do
+        if [ "$was" != directory ] && ! grep -qxF "$path" <<LIST
+$(cut -f 2 "$new_record")
+LIST
+        then
+            keep_copy "$path"
+            [ ! -e "$root$path" ] || say "removed $root$path, which is not needed any more"
+            rm -f "$root$path"
+            changed=yes
+        fi
+    done <"$record"
+
+    { grep "^directory$tab" "$record"; printf '%s' "$made" | sed "s/^/directory$tab/"; } | sort -u >>"$new_record"
+    cmp -s "$new_record" "$record" || cp "$new_record" "$record" || stop 4 "cannot write $record"
+    rm -f "$new_record"
+}
+
+install_agent() {
+    put "$agent" "$lib/ipcops-agent.pyz" 644
+    to=$root$lib/agent
+    [ -z "$("$python" -I -S "$agent" --compare "$to" 2>&1)" ] && return
+    rm -rf "$to.new" "$to.old"
+    "$python" -I -S "$agent" --unpack "$to.new" "$lib/agent" || { rm -rf "$to.new"; exit 4; }
+    [ ! -e "$to" ] || mv "$to" "$to.old"
+    mv "$to.new" "$to" || stop 4 "cannot put the agent into $to; run this again"
+    rm -rf "$to.old"
+    say "wrote $to"
+    changed=yes
+}
+
+timers() { # prints the names of the timers that are installed
+    cut -f 2 "$record" | sed -n 's|^/etc/systemd/system/\(.*\.timer\)$|\1|p'
+}
+
+start() {
+    [ -z "$root" ] && [ "$schedule" = systemd ] || return 0
+    if [ ! -d /run/systemd/system ]; then
+        say "systemd does not run here; enable $(timers | tr '\n' ' ')once it does"
+        return 0
+    fi
+    [ -z "$changed" ] || systemctl daemon-reload || stop 4 'systemctl daemon-reload failed'
+    for timer in $(timers); do
+        systemctl --quiet is-enabled "$timer" 2>/dev/null && systemctl --quiet is-active "$timer" && continue
+        systemctl --quiet enable --now "$timer" || stop 4 "$timer could not be started; systemctl status $timer"
+        say "started $timer"
+    done
+}
+
+do_install() {
+    find_python || stop 3 "$no_python"
+    [ -n "$root" ] || [ "$(id -u)" = 0 ] || stop 2 'only root can install; with DESTDIR anybody can'
+    for program in sha256sum cmp flock stat; do
+        command -v "$program" >/dev/null || stop 3 "there is no $program here; install coreutils, diffutils and util-linux"
+    done
+    choose_schedule
+    find_agent
+    check_bundle
+    check_policy
+    made='' changed=''
+    [ -z "$root" ] || mkdir -p "$root" || stop 4 "cannot make $root"
+    stop_old_schedule
+    make_directory "$lib" 755
+    make_directory "$state" 700
+    make_directory "$state/jobs" 700
+    make_directory "$log" 700
+    wait_for_jobs
+    install_files
+    install_agent
+    start
+    if [ -z "$changed" ]; then
+        say 'everything was there already'
+    else
+        say "installed with schedule $schedule; the policy is $root$policy"
+    fi
+}
+
+# The other schedule ends before its files go.
+stop_old_schedule() {
+    [ -z "$root" ] && [ -f "$record" ] && [ "$schedule" != systemd ] || return 0
+    for timer in $(timers); do
+        systemctl --quiet disable --now "$timer" 2>/dev/null && say "stopped $timer"
+    done
+}
+
+# No job may run while the agent under it is replaced or removed.
+wait_for_jobs() {
+    for held in "$root$state"/jobs/*.lock; do
+        [ -e "$held" ] || continue
+        flock --wait 600 "$held" true || stop 4 "a job has been running for 10 min ($held); try again later"
+    done
+}
+
+# ------------------------------------------------------------------ verify
+
+do_verify() {
+    [ -f "$record" ] || stop 4 "nothing is installed in ${root:-/} ($record is missing)"
+    find_python || stop 3 "$no_python"
+    bad=0
+    while IFS=$tab read -r was path; do
+        if [ "$was" = directory ]; then
+            [ -d "$root$path" ] || { say "$root$path is missing"; bad=1; }
+        elif [ ! -f "$root$path" ]; then
+            say "$root$path is missing"
+            bad=1
+        elif [ "$(sum "$root$path")" != "$was" ]; then
+            case $path in
+            "$lib"/* | /usr/local/sbin/*)
+                say "$root$path is not as it was installed"
+                bad=1
+                ;;
+            *) say "$root$path was edited" ;;
+            esac
+        fi
+    done <"$record"
+    "$python" -I -S "$root$lib/ipcops-agent.pyz" --compare "$root$lib/agent" || bad=1
+    said=$("$python" -I -S "$root$lib/agent" rules --policy "$root$policy" 2>&1 >/dev/null) || {
+        say "${said#ipcops: }"
+        bad=1
+    }
+    if [ -z "$root" ] && [ -d /run/systemd/system ]; then
+        for timer in $(timers); do
+            systemctl --quiet is-active "$timer" || { say "$timer is not active"; bad=1; }
+        done
+    fi
+    [ "$bad" = 0 ] || stop 4 'not everything is as it was installed; install it again'
+    say "everything is as it was installed, for $("$python" -I -S -c 'import sys; print(sys.executable)')"
+}
+
+# ------------------------------------------------------------------ uninstall
+
+do_uninstall() {
+    [ -f "$record" ] || stop 4 "nothing is installed in ${root:-/} ($record is missing)"
+    [ -n "$root" ] || [ "$(id -u)" = 0 ] || stop 2 'only root can uninstall'
+    schedule=none made=''
+    stop_old_schedule
+    wait_for_jobs
+    while IFS=$tab read -r was path; do
+        case $was in
+        directory) continue ;;
+        esac
+        keep_copy "$path"
+        rm -f "$root$path" || stop 4 "cannot remove $root$path"
+    done <"$record"
+    directories=$(sed -n "s/^directory$tab//p" "$record" | sort -r)
+    rm -rf "$root$lib/agent" "$root$lib/new" "$root$state/jobs"
+    rm -f "$root$lib/ipcops-agent.pyz" "$root$log"/*.log "$root$log"/*.log.*
+    for name in sightings.json announced.json clock.json lock; do
+        rm -f "$root$state/$name"
+    done
+    rmdir "$root$state/backups" 2>/dev/null # if there are none
+    rm -f "$record"
+    printf '%s\n' "$directories" | while read -r path; do
+        [ -z "$path" ] || rmdir "$root$path" 2>/dev/null
+    done
+    [ -n "$root" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
+    if [ -d "$root$state" ]; then
+        say "removed; the journal and the backups stay in $root$state"
+    else
+        say 'removed; there was no journal and no backup'
+    fi
+}
+
+# ------------------------------------------------------------------
+
+schedule='' action=install
+for word in "$@"; do
+    case $word in
+    --cron) schedule=cron ;;
+    --systemd) schedule=systemd ;;
+    --no-schedule) schedule=none ;;
+    --verify) action=verify ;;
+    --uninstall) action=uninstall ;;
+    *) usage ;;
+    esac
+done
+[ "$action" = install ] || [ -z "$schedule" ] || usage
+"do_$action"
