@@ -117,7 +117,7 @@ class Finder:
         for file, package in (("/__init__.py", True), (".py", False)):
             origin = name.replace(".", "/") + file
             if origin in self.sources:
-                return ModuleSpec(name, self, origin=origin, is_package=package)
+                return ModuleSpec(name, self, origin=origin, is_package=package)  # type: ignore[arg-type]
         return None
 
     def create_module(self, spec: ModuleSpec) -> None:

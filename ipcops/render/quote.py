@@ -87,7 +87,7 @@ def unit_command(value: Value | str) -> str:
 
 
 def logrotate(value: Value | str) -> str:
-    """Return a path as logrotate(8) has it, where globs are expanded."""
+    """Return a path in a file of /etc/logrotate.d, where globs are expanded."""
     return '"%s"' % _logrotate(value)
 
 
