@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -89,6 +90,7 @@ TEMPLATES = {
 }
 
 
+@functools.cache
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(PLACE),
@@ -111,16 +113,18 @@ def settings_of(name: str, asked: Mapping[str, str]) -> list[str]:
     """Return the settings that a template, or what it includes, asks for. Raise InputError for an unknown one."""
     if name not in TEMPLATES:
         raise unknown_word("template", name, TEMPLATES)
-    environment = _environment()
-    found: set[str] = set()
-    files = [_file(TEMPLATES[name], BY_NAME["job"].value(asked.get("job", BY_NAME["job"].default)))]
-    for file in files:
-        tree = environment.parse((PLACE / file).read_text("utf-8"))
-        found |= meta.find_undeclared_variables(tree)
-        files += [one for one in meta.find_referenced_templates(tree) if one]
+    found = _variables(_file(TEMPLATES[name], BY_NAME["job"].value(asked.get("job", BY_NAME["job"].default))))
     if found & {"script", "about"} or "{job}" in TEMPLATES[name].file:
-        found.add("job")
+        found |= {"job"}
     return [one for one in BY_NAME if one in found]
+
+
+@functools.cache
+def _variables(file: str) -> frozenset[str]:
+    """Return what a template, and what it includes, is filled with."""
+    tree = _environment().parse((PLACE / file).read_text("utf-8"))
+    found = frozenset(meta.find_undeclared_variables(tree))
+    return found.union(*(_variables(one) for one in meta.find_referenced_templates(tree) if one))
 
 
 def rendered(name: str, asked: Mapping[str, str] | None = None) -> str:
