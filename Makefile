@@ -67,7 +67,7 @@ test39: ## Run the core's tests on a real Python 3.9, where one is at hand
 lint: $(DEV) ## Run ruff and mypy (the tests run them too)
 	@$(PYTHON) -m ruff check
 	@$(PYTHON) -m mypy
-	@$(PYTHON) -m mypy --python-version 3.9 ipcops/core
+	@$(PYTHON) -m mypy --python-version 3.9 ipcops/core ipcops/bundle/agent.py
 
 bench: $(DEV) ## Run the benchmarks (as root; some minutes)
 	@./do --need $(TOOLS) || :

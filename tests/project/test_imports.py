@@ -199,6 +199,16 @@ def test_show_imports_core_alone(module):
             assert item.module.startswith((CORE, "ipcops.show")), f"{module}:{item.line}: {item.module}"
 
 
+@pytest.mark.parametrize(
+    ("package", "others"), [("ipcops.render", ()), ("ipcops.bundle", ("ipcops.render",))], ids=["render", "bundle"]
+)
+def test_what_is_rendered_and_bundled_comes_from_core(package, others):
+    for module in [module for module in modules() if module.startswith(package)]:
+        for item in imports(module):
+            if item.module.startswith("ipcops") and item.module != "ipcops":
+                assert item.module.startswith((CORE, package, *others)), f"{module}:{item.line}: {item.module}"
+
+
 @pytest.mark.parametrize("module", [module for module in modules() if not module.startswith("ipcops.cli")])
 def test_nothing_imports_the_cli(module):
     for item in imports(module):

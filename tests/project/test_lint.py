@@ -17,7 +17,7 @@ from tests.project.checkout import ROOT
     [
         ("ruff", "check", "--quiet", "--output-format=concise"),
         ("mypy",),
-        ("mypy", "--python-version=3.9", "ipcops/core"),
+        ("mypy", "--python-version=3.9", "ipcops/core", "ipcops/bundle/agent.py"),
     ],
     ids=" ".join,
 )
