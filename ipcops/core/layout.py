@@ -6,9 +6,10 @@ The agent prints plain text; ``ipcops/show`` prints the same blocks in colour on
 from __future__ import annotations
 
 import textwrap
-from typing import Iterable, Iterator, List, NamedTuple, Sequence, Tuple, Union
+from typing import Iterable, Iterator, List, Sequence, Tuple, Union
 
 from .columns import Show
+from .tuples import NamedTuple
 
 LEAST_WHY = 24
 GAP = "  "

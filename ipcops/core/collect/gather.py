@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ..fs import Roots
 from ..kernel import Kernel
 from ..model import POSIX_KINDS, SYSV_KINDS, Evidence, Gap, Semaphores, ShmMount, Table
 from ..policy import Policy
+from ..tuples import NamedTuple
 from . import devshm, files, host, limits, mounts, mqueue, sockets, sysvipc
 
 TYPE_CHECKING = False

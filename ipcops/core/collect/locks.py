@@ -16,10 +16,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..fs import Directory
 from ..model import NOTHING, Evidence, Gap, Process, Table
+from ..tuples import NamedTuple
 from .proctext import parse_stat
 
 _LINE = re.compile(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from typing import FrozenSet, List, NamedTuple, Sequence
+from typing import FrozenSet, List, Sequence
+
+from ..tuples import NamedTuple
 
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 

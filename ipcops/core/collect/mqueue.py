@@ -10,11 +10,12 @@ The file's text is not read unless the policy says so: reading it changes the qu
 from __future__ import annotations
 
 import re
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 from ..fs import Directory
 from ..kernel import Kernel
 from ..model import INITIAL_IPC_NAMESPACE, Evidence, Gap, Table
+from ..tuples import NamedTuple
 from .mounts import Mount
 
 _NOTIFY = re.compile(rb"NOTIFY_PID:\s*(\d+)")

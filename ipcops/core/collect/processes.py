@@ -18,7 +18,6 @@ from typing import (
     FrozenSet,
     List,
     Mapping,
-    NamedTuple,
     Optional,
     Sequence,
     Set,
@@ -28,6 +27,7 @@ from typing import (
 from ..fs import Directory, Roots, clock_ticks
 from ..kernel import Kernel
 from ..model import NOTHING, End, Evidence, Gap, Process, Processes, Unlinked, Waiter
+from ..tuples import NamedTuple
 from .calls import BLOCKING_CALLS, BY_FD, BY_PATH, CHANNEL_CALLS, COMPAT_CALLS, COMPAT_OPENS
 from .host import parse_namespace
 from .limits import parse_queue_limit

@@ -8,7 +8,7 @@ pass over /proc serves all tables, those of other namespaces, too.
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple
 
 from .. import fs
 from ..errors import UndeterminedError
@@ -16,6 +16,7 @@ from ..fs import Roots
 from ..kernel import Kernel
 from ..model import REMOVABLE_KINDS, Evidence, Facts, Gap, Place, Process, Semaphores, Snapshot, Table
 from ..policy import Policy
+from ..tuples import NamedTuple
 from . import facts, host, locks, processes, sockets, systemd, users
 from .gather import FILE_KINDS, IPC_KINDS, SOCKET_KINDS, Gathered, ask, gather, only
 from .strays import unix_strays

@@ -8,10 +8,11 @@ is there for.
 from __future__ import annotations
 
 import re
-from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..fs import Directory
 from ..model import Evidence, Gap, RemoveIpc
+from ..tuples import NamedTuple
 
 PREFIXES = ("etc", "run", "usr/local/lib", "usr/lib", "lib")
 """Where configuration is looked for: a file in an earlier one hides those of its name in later ones."""

@@ -8,7 +8,9 @@ somebody loads again.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, Optional, Pattern, Tuple
+from typing import Optional, Pattern, Tuple
+
+from ..tuples import NamedTuple
 
 
 class Family(NamedTuple):

@@ -18,7 +18,6 @@ from typing import (
     Iterator,
     List,
     Mapping,
-    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -26,6 +25,7 @@ from typing import (
 
 from ..model import INITIAL_IPC_NAMESPACE, FindingGroup, Protection, Table, Verdict
 from ..policy import Candidate
+from ..tuples import NamedTuple
 from ..verdicts import Case, judge
 from ..verdicts.case import AGELESS
 
