@@ -75,7 +75,8 @@ def parse_policy(text: str, path: str, rules: Iterable[str] = ()) -> Policy:
         else:
             _settings_section(where, dict(parser.items(section)), values)
             written |= {(section, key) for key in parser.options(section)}
-    _check_exempt(values["audit", "exempt"], _Place(path, text, "audit"), list(rules))
+    if values["audit", "exempt"]:
+        _check_exempt(values["audit", "exempt"], _Place(path, text, "audit"), list(rules))
     if values["audit", "near_limit"] > values["audit", "at_limit"]:
         place = _Place(path, text, "audit")
         key = "near_limit" if place.line("near_limit") > 1 else "at_limit"
