@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from typing import Any, FrozenSet, Iterable, Iterator, Mapping, Optional, Tuple
 
 from ..known.protections import SHIPPED
@@ -87,6 +86,8 @@ class Policy:
 
     def exempts(self, rule: str, kind: Optional[str], names: Iterable[str]) -> bool:
         """Whether ``exempt`` accepts this rule for an object that goes by any of *names*."""
+        from fnmatch import fnmatchcase
+
         words = list(names)
         for entry in self.values["audit", "exempt"]:
             wanted, _, rest = entry.partition(":")
@@ -95,7 +96,7 @@ class Policy:
             if not rest:
                 return True
             its_kind, _, pattern = rest.partition(":")
-            if its_kind == kind and any(fnmatch.fnmatchcase(word, pattern) for word in words):
+            if its_kind == kind and any(fnmatchcase(word, pattern) for word in words):
                 return True
         return False
 
