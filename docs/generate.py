@@ -15,7 +15,8 @@ sys.path.insert(0, str(DOCS.parent))
 
 from ipcops.bundle.contents import files, manifest  # noqa: E402
 from ipcops.core.policy import PROTECT_KEYS, REMOVE_KEYS, SETTINGS  # noqa: E402
-from ipcops.core.rules import RULES, Rule  # noqa: E402
+from ipcops.core.rules.base import Rule  # noqa: E402
+from ipcops.core.rules.catalogue import RULES  # noqa: E402
 from ipcops.render.settings import BY_JOB  # noqa: E402
 from ipcops.render.settings import SETTINGS as RENDER_SETTINGS  # noqa: E402
 from ipcops.render.templates import TEMPLATES, settings_of  # noqa: E402

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from .apply import apply_plan, settle
 from .cleanreport import clean_report, held_bytes, with_outcomes
 from .collect.host import read_host
 from .collect.snapshot import Look, take
 from .collect.users import read_uids
 from .errors import InputError, IpcopsError, unknown_word
 from .fs import Roots, read_text
-from .journal import Journal, caller
-from .keeping import means_of, pack_path
 from .kernel import Kernel
 from .model import REMOVABLE_KINDS, Kept, Plan, Report, Request, Snapshot, Table
 from .naming import matching, parse_object, require_objects, require_removable, require_something
-from .notify import Notice, send
 from .plan import Ask, identity, identity_of, make_plan
 from .planfile import Agreed, asked_of, parse_plan
 from .policy import Policy
 from .rules.base import age_of, candidate, protection, size
 from .state import State, default_path
-from .verdicts import Case, sem
+from .tuples import NamedTuple
+from .verdicts import Case
 
 SYSTEM_UID_MAX = 999
 """What login.defs(5) has for SYS_UID_MAX: below are services, whose objects outlive any one process."""
@@ -176,12 +173,14 @@ class _Run:
     def _sets(self, seen: Snapshot) -> Iterable[int]:
         """Return the sets whose semaphores decide anything: who waits for one, and who was last to operate it."""
         table = seen.tables.get("sem")
-        if table is None:
+        if table is None or not len(table):
             return ()
         if self.named:
             return sorted({row for kind, name in self.named if kind == "sem" for row in matching(seen, kind, name)})
         if self.job is not None:
             return [row for row, uid in enumerate(table["uid"]) if uid == self.job]
+        from .verdicts import sem
+
         case = Case(seen, self.policy)
         asked = set(sem.candidates(case))
         sections = [section for section in self.policy.remove if "sem" in section.kinds]
@@ -296,6 +295,10 @@ class _Run:
 
     def applied(self, agreed: Optional[Mapping[str, Any]]) -> Report:
         """Carry out the plan, under the lock; before it is made, what a run that was killed left is put right."""
+        from .apply import apply_plan, settle  # what removes is loaded by no run that only plans
+        from .journal import Journal, caller
+        from .keeping import means_of
+
         means = means_of(self.request, self.policy, self.roots, self.kernel)
         with Journal(self.state, self.policy, caller("clean"), read_host(self.roots.proc).boot_id) as journal:
             settled = settle(journal, means)
@@ -328,6 +331,8 @@ class _Run:
         elsewhere = self.request.get("backup")
         if elsewhere is None:
             return {"directory": self.state.backups, "names": list(batches)}
+        from .keeping import pack_path
+
         directory = os.path.abspath(elsewhere)
         return {"directory": directory, "names": [pack_path(directory, batch) for batch in batches]}
 
@@ -337,6 +342,8 @@ class _Run:
         """Tell owners of what a later run takes and of what only they can give up; note what they were told of."""
         if not self.asked.get("notify") or self.request.get("preview"):
             return report
+        from .notify import Notice, send
+
         snapshot, whole = planned.case.snapshot, planned.whole
         before = self.state.announced.read(snapshot.host.boot_id, snapshot.uptime)
         news: Dict[int, List[_New]] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 from typing import Any, Iterator, Optional
 
@@ -12,7 +11,6 @@ from . import exits
 from .errors import IpcopsError, WriteError
 from .fs import write_whole
 from .model import Report, Request
-from .records import json_text
 
 DEFECT_ADDRESS = "please report it with this line and the output of --debug"
 
@@ -20,6 +18,8 @@ DEFECT_ADDRESS = "please report it with this line and the output of --debug"
 def text_of(request: Request, report: Report, width: int = 80) -> Iterator[str]:
     """Yield a report in the format that was asked for, in pieces."""
     if request.get("format") == "json":
+        from .records import json_text
+
         return json_text(report)
     from .layout import plain  # JSON needs none of it
     from .text import laid_out
@@ -40,6 +40,8 @@ def deliver(pieces: Iterator[str], output: Optional[str]) -> None:
             write(piece.encode("utf-8", "surrogateescape"))
         sys.stdout.buffer.flush()
     except BrokenPipeError:
+        import signal
+
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGPIPE)  # as any other program in a pipe that was closed

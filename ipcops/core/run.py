@@ -7,21 +7,22 @@ an Ansible module and a test all come in here, and nothing about IPC is decided 
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from . import exits, fs
-from .collect.snapshot import Look, take
-from .collect.users import read_uids
 from .errors import InputError, unknown_word
 from .fs import Roots, host_roots
-from .kernel import Kernel
 from .model import KINDS, REMOVABLE_KINDS, SEVERITIES, VERDICTS, FindingGroup, Report, Request, Snapshot
 from .naming import matching, parse_object, require_objects, require_something
 from .policy import DEFAULT_PATH, Policy, defaults, parse_policy
 from .report import AUDIT_SCHEMA, CLEAN_SCHEMA, HOST, SOCKET_KINDS, audit_report, key_text, objects_report
-from .rules import BY_ID, RULES, Rule
-from .rules.base import undecided
-from .verdicts import Case, sem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .collect.snapshot import Look
+    from .kernel import Kernel
+    from .rules.base import Rule
+    from .verdicts import Case
 
 RULES_SCHEMA = "ipcops.rules/1"
 ORDERS = ("id", "size", "age", "owner")
@@ -48,6 +49,8 @@ def run(request: Request, roots: Optional[Roots] = None, kernel: Optional[Kernel
         raise unknown_word("command", command, [*commands, "rules"])
     _check(request)
     policy = read_policy(request.get("policy"))
+    from .kernel import Kernel  # the rules are told without asking it
+
     return commands[command](request, policy, roots or host_roots(), kernel or Kernel())
 
 
@@ -83,14 +86,21 @@ def read_policy(path: Optional[str]) -> Policy:
         raise InputError("policy '%s': there is no such file" % path) from error
     except OSError as error:
         raise InputError("policy '%s' cannot be read: %s" % (wanted, error.strerror)) from error
-    return parse_policy(text, wanted, BY_ID)
+    return parse_policy(text, wanted, _rule_ids())
+
+
+def _rule_ids() -> Iterator[str]:
+    """Yield the ids of the rules; loads them only where somebody wants to know."""
+    from .rules.catalogue import BY_ID
+
+    yield from BY_ID
 
 
 def _check(request: Request) -> None:
     """Refuse what no report could answer, naming the nearest valid word."""
     for key, what, known in (
         ("kinds", "kind", KINDS),
-        ("rules", "rule", tuple(BY_ID)),
+        ("rules", "rule", tuple(_rule_ids()) if request.get("rules") else ()),
         ("verdicts", "verdict", VERDICTS),
     ):
         for word in request.get(key) or ():
@@ -114,6 +124,10 @@ def _check(request: Request) -> None:
 
 
 def _audit(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .collect.snapshot import take
+    from .rules.base import undecided
+    from .rules.catalogue import BY_ID, RULES
+
     chosen = [BY_ID[rule] for rule in request.get("rules") or ()] or list(RULES)
     kinds = _kinds(request.get("kinds"))
     host = not request.get("kinds")
@@ -145,6 +159,8 @@ def _audit(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Re
 
 
 def _look(request: Request, kinds: Tuple[str, ...]) -> Look:
+    from .collect.snapshot import Look
+
     return Look(
         kinds,
         request.get("deadline"),
@@ -155,6 +171,7 @@ def _look(request: Request, kinds: Tuple[str, ...]) -> Look:
 
 def _case(snapshot: Snapshot, policy: Policy, earlier: Sequence[Sequence[Snapshot]]) -> Case:
     """Return a snapshot with the earlier ones of the same place; without one in each sample nothing is steady."""
+    from .verdicts import Case
 
     def place(one: Snapshot) -> Tuple[int, int, int]:
         return one.namespace, one.place.mnt, one.place.net
@@ -169,6 +186,8 @@ def _lazily(case: Case) -> Iterable[int]:
     This needs no complete view of the threads: a set that is no candidate cannot become an
     orphan by what its semaphores say, and a candidate's waiters are asked of the kernel itself.
     """
+    from .verdicts import sem
+
     return sem.candidates(case)
 
 
@@ -210,6 +229,9 @@ def _kinds(words: Optional[Sequence[str]]) -> Tuple[str, ...]:
 
 
 def _list(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .collect.snapshot import take
+    from .verdicts import Case
+
     kinds = _kinds(request.get("kinds"))
     look = _look(request, kinds)._replace(details=True)
     snapshots = take(roots, kernel, policy, look, ask_about=lambda seen: range(len(seen.tables["sem"])))
@@ -236,6 +258,8 @@ def _list(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Rep
 
 def _uids(snapshot: Snapshot, owner: str) -> Set[int]:
     """Return the uids of the objects' owners that a name or number means."""
+    from .collect.users import read_uids
+
     found = {uid for uid, name in snapshot.users.items() if owner in (name, str(uid))}
     if not found and not owner.isdigit() and not read_uids([owner]):
         raise InputError("this host has no user '%s'" % owner)
@@ -243,6 +267,9 @@ def _uids(snapshot: Snapshot, owner: str) -> Set[int]:
 
 
 def _show(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .collect.snapshot import take
+    from .verdicts import Case
+
     wanted = [parse_object(word) for word in request.get("objects") or ()]
     if not wanted:
         raise InputError("no object was named; write KIND:ID, such as shm:32768 or sem:0x1111")
@@ -311,6 +338,8 @@ def _set(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Repo
 
 
 def _rules(request: Request) -> Report:
+    from .rules.catalogue import BY_ID, RULES
+
     wanted = request.get("rules") or ()
     for word in wanted:
         if word not in BY_ID:

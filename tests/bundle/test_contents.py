@@ -11,7 +11,7 @@ import pytest
 
 from ipcops.bundle import agent, contents
 from ipcops.core import policy
-from ipcops.core.rules import BY_ID
+from ipcops.core.rules.catalogue import BY_ID
 from tests.cli.command import ipcops
 from tests.project.checkout import ROOT
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ipcops.core import policy
 from ipcops.core.errors import InputError
-from ipcops.core.rules import BY_ID
+from ipcops.core.rules.catalogue import BY_ID
 from ipcops.render import quote
 from ipcops.render.jobs import JOBS
 from ipcops.render.settings import BY_NAME, SETTINGS, parse_assignments, values

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ..fs import Roots
 from ..kernel import Kernel
 from ..model import POSIX_KINDS, SYSV_KINDS, Evidence, Gap, Semaphores, ShmMount, Table
 from ..policy import Policy
-from . import devshm, files, host, limits, mounts, mqueue, sockets, sysvipc
+from ..tuples import NamedTuple
+from . import devshm, host, limits, mounts, mqueue, sysvipc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .connections import Connected
+    from .files import Files
+    from .sockets import Sockets
 
 FILE_KINDS = ("posix-shm", "posix-sem")
 SOCKET_KINDS = ("unix", "inet")
@@ -33,8 +36,8 @@ class Gathered(NamedTuple):
     shm_mount: Optional[ShmMount]
     queue_dev: Optional[int]
     mqueue_mounted: Optional[bool]
-    files: Optional[files.Files]
-    sockets: Optional[sockets.Sockets]
+    files: Optional[Files]
+    sockets: Optional[Sockets]
     known_files: Sequence[Table]
     """The files of /dev/shm and the queues, those that were not asked for as well."""
     gaps: List[Gap]
@@ -77,16 +80,20 @@ def gather(
         if queues.table is not None:
             tables["posix-mq"] = queues.table
             known.append(queues.table)
-    found: Optional[files.Files] = None
+    found: Optional[Files] = None
     if "fifo" in wanted or "unix" in wanted:  # files before sockets: a file that nobody is bound to stays so
+        from . import files  # a plan needs neither them nor sockets; visit.py loads them before it must not
+
         mount_namespace = host.read_namespace(roots.proc, "mnt")
         found = files.read_files(roots, policy["scan", "fifo_dirs"], own_mounts, deadline, mount_namespace)
         gaps += [gap for gap in found.gaps if gap.kind in wanted]
         if "fifo" in wanted:
             tables["fifo"] = found.fifos
-    net: Optional[sockets.Sockets] = None
+    net: Optional[Sockets] = None
     connected: Optional[Connected] = None
     if not wanted.isdisjoint(SOCKET_KINDS):
+        from . import sockets
+
         net = sockets.read_sockets(kernel, roots.proc, host.read_namespace(roots.proc, "net"), tuple(kinds))
         gaps += net.gaps
         if net.inet is not None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from typing import FrozenSet, List, NamedTuple, Sequence
+from typing import FrozenSet, List, Sequence
 
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
+from ..tuples import NamedTuple
+
+_ESCAPE = rb"\\([0-7]{3})"
 
 
 NETWORK = frozenset(
@@ -74,8 +76,9 @@ def _device(field: bytes) -> int:
 
 def _path(field: bytes) -> str:
     """Return a path with the kernel's octal escapes undone (fs/proc_namespace.c: mangle)."""
-    raw = _ESCAPE.sub(lambda found: bytes([int(found.group(1), 8) & 0xFF]), field)
-    return raw.decode("utf-8", "surrogateescape")
+    if b"\\" in field:
+        field = re.sub(_ESCAPE, lambda found: bytes([int(found.group(1), 8) & 0xFF]), field)
+    return field.decode("utf-8", "surrogateescape")
 
 
 def _options(field: bytes) -> FrozenSet[str]:

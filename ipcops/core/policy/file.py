@@ -24,7 +24,7 @@ from .settings import (
 )
 from .values import parse_count, parse_duration, parse_key_range, parse_words, parse_yes
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z"
 _NAMED_SECTIONS = ("protect NAME", "remove NAME")
 _OVERFLOW_NAMES = (str(OVERFLOW_ID), "nobody", "nfsnobody")
 """The uid that unmapped ones read as, and what distributions call it."""
@@ -75,7 +75,8 @@ def parse_policy(text: str, path: str, rules: Iterable[str] = ()) -> Policy:
         else:
             _settings_section(where, dict(parser.items(section)), values)
             written |= {(section, key) for key in parser.options(section)}
-    _check_exempt(values["audit", "exempt"], _Place(path, text, "audit"), list(rules))
+    if values["audit", "exempt"]:
+        _check_exempt(values["audit", "exempt"], _Place(path, text, "audit"), list(rules))
     if values["audit", "near_limit"] > values["audit", "at_limit"]:
         place = _Place(path, text, "audit")
         key = "near_limit" if place.line("near_limit") > 1 else "at_limit"
@@ -251,7 +252,7 @@ def _means_any(glob: str) -> bool:
 
 
 def _check_names(where: _Place, name: str, items: Iterable[str], known: Iterable[str], example: str) -> None:
-    if not _NAME.match(name):
+    if not re.match(_NAME, name):
         raise where.wrong(None, "needs a name of letters, digits, '.', '_' and '-', such as %s" % example)
     for key in items:
         if key not in known:
