@@ -1,4 +1,4 @@
-"""Write the pages that are made from the code: one per rule, their index, and the policy's settings.
+"""Write the pages that are made from the code: one per rule, their index, the policy's settings, the metrics.
 
 ``make docs``; ``--check`` only says which pages are out of date.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
+from ipcops.core.families import COUNTERS, FAMILIES, OTHER, PREFIX  # noqa: E402
 from ipcops.core.policy import PROTECT_KEYS, REMOVE_KEYS, SETTINGS  # noqa: E402
 from ipcops.core.rules import RULES, Rule  # noqa: E402
 
@@ -84,11 +85,42 @@ def policy_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+METRICS_WORDS = textwrap.dedent(f"""\
+    `ipcops metrics` prints these in Prometheus' text format; [monitoring.md](monitoring.md) tells how they get into
+    a monitoring system. All are gauges. What could not be seen is absent, never 0, and `source_success` tells why.
+
+    | label | values |
+    | --- | --- |
+    | `owner` | the user's name; the number of a uid without one |
+    | `kind` | `shm` `sem` `msg` `posix-shm` `posix-sem` `posix-mq` `pipe`, and what else `[metrics] kinds` names |
+    | `id`, `key` | of a System V queue; the key as `0x0000002a` |
+    | `queue` | the name of a POSIX queue, with its slash |
+    | `source` | a kind, or a sort of evidence: `counters` `limits` `processes` `maps` `descriptors` `blocked` … |
+    | `counter` | {" ".join(f"`{name}`" for name in COUNTERS)} |
+
+    At most `[metrics] owners` users and `[metrics] queues` queues of a metric are told one by one, those with the
+    most; the others are summed with the label value `{OTHER}`. `series_cap` tells the bounds, `series_capped` how many
+    were summed.
+
+    | metric | labels | meaning |
+    | --- | --- | --- |
+    """).splitlines()
+
+
+def metrics_page() -> str:
+    """Return the list of metrics."""
+    lines = ["# Metrics", "", MADE.replace("the rule itself", "ipcops/core/families.py"), "", *METRICS_WORDS]
+    for name, labels, meaning in FAMILIES:
+        lines.append(f"| `{PREFIX}{name}` | {' '.join(f'`{label}`' for label in labels)} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
 def pages() -> dict[Path, str]:
     """Return every page that is made, by its place."""
     made = {DOCS / "rules" / f"{rule.id}.md": rule_page(rule) for rule in RULES}
     made[DOCS / "rules" / "README.md"] = index_page()
     made[DOCS / "policy.md"] = policy_page()
+    made[DOCS / "metrics.md"] = metrics_page()
     return made
 
 
