@@ -96,7 +96,7 @@ METRICS_WORDS = textwrap.dedent(f"""\
     | `id`, `key` | of a System V queue; the key as `0x0000002a` |
     | `queue` | the name of a POSIX queue, with its slash |
     | `source` | a kind, or a sort of evidence: `counters` `limits` `processes` `maps` `descriptors` `blocked` … |
-    | `counter` | {" ".join(f"`{name}`" for name in COUNTERS)} |
+    | `metric` | the name of a metric; of `crosscheck_…` one of {" ".join(f"`{PREFIX}{name}`" for name in COUNTERS)} |
 
     At most `[metrics] owners` users and `[metrics] queues` queues of a metric are told one by one, those with the
     most; the others are summed with the label value `{OTHER}`. `series_cap` tells the bounds, `series_capped` how many

@@ -97,11 +97,11 @@ FAMILIES: Tuple[Tuple[str, Tuple[str, ...], str], ...] = (
     ("scan_unreadable_processes", (), "Processes that could not be looked into, but for those of [scan] unreadable_ok."),
     ("source_success", ("source",), "Whether a source could be read: each kind of object, and each sort of evidence."),
     (
-        "counter_disagreement", ("counter",),
-        "How far a counter of the kernel and the rows of its table lie apart though the counter did not move meanwhile;"
+        "crosscheck_difference", ("metric",),
+        "How far a counter of the kernel and the rows of its table lie apart, though the counter stood still meanwhile;"
         " absent where it moved.",
     ),
-    ("counter_compared", ("counter",), "Whether the counter could be compared with the rows."),
+    ("crosscheck_compared", ("metric",), "Whether the counter stood still, so that it could be compared with the rows."),
     ("series_cap", ("label",), "How many values of a label are told one by one: [metrics] owners and queues."),
     ("series_capped", ("metric",), "How many label sets of a metric were summed under 'other'; absent for none."),
 )  # fmt: skip
@@ -113,4 +113,4 @@ COUNTERS = (
     "shm_segments", "shm_pages", "shm_resident_bytes", "shm_swapped_bytes", "sem_sets", "sem_semaphores",
     "msg_queues", "msg_messages", "msg_bytes",
 )  # fmt: skip
-"""The kernel's own counters, each named as the metric without ``ipcops_`` that it is told by."""
+"""The metrics, without ``ipcops_``, that are counters of the kernel and can be compared with rows."""
