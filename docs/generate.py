@@ -12,8 +12,9 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
+from ipcops.core.check import METRICS, thresholds  # noqa: E402
 from ipcops.core.families import COUNTERS, FAMILIES, OTHER, PREFIX  # noqa: E402
-from ipcops.core.policy import PROTECT_KEYS, REMOVE_KEYS, SETTINGS  # noqa: E402
+from ipcops.core.policy import PROTECT_KEYS, REMOVE_KEYS, SETTINGS, defaults  # noqa: E402
 from ipcops.core.rules import RULES, Rule  # noqa: E402
 
 MADE = "<!-- made by docs/generate.py from the rule itself; edit that -->"
@@ -107,11 +108,28 @@ METRICS_WORDS = textwrap.dedent(f"""\
     """).splitlines()
 
 
+CHECK_WORDS = textwrap.dedent("""\
+    ## What `ipcops check` measures
+
+    The default thresholds are those of the policy: `[audit] near_limit` and `at_limit`, `shm_full_high` and
+    `shm_full_critical`. A metric without thresholds is only in the performance data, where `U` is a value that could
+    not be had. Metrics of a kind that `[metrics] kinds` leaves out are not there.
+
+    | metric | unit | warning | critical | meaning |
+    | --- | --- | --- | --- | --- |
+    """).splitlines()
+
+
 def metrics_page() -> str:
     """Return the list of metrics."""
     lines = ["# Metrics", "", MADE.replace("the rule itself", "ipcops/core/families.py"), "", *METRICS_WORDS]
     for name, labels, meaning in FAMILIES:
         lines.append(f"| `{PREFIX}{name}` | {' '.join(f'`{label}`' for label in labels)} | {meaning} |")
+    lines += ["", *CHECK_WORDS]
+    for metric in METRICS:
+        first, last = thresholds((), (), defaults())[metric.name][:2]
+        shown = [f"`{one.text}`" if one else "" for one in (first, last)]
+        lines.append(f"| `{metric.name}` | {metric.unit} | {shown[0]} | {shown[1]} | {metric.meaning} |")
     return "\n".join(lines) + "\n"
 
 

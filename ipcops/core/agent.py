@@ -77,6 +77,17 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("--policy", metavar="FILE", help=HELP["policy"])
     explain.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
 
+    metrics = commands.add_parser("metrics", parents=[common], help=HELP["metrics"], description=HELP["metrics"])
+    metrics.add_argument("--textfile", metavar="PATH", help=HELP["textfile"])
+    metrics.add_argument("--policy", metavar="FILE", help=HELP["policy"])
+    metrics.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
+
+    check = commands.add_parser("check", parents=[common], help=HELP["check"], description=HELP["check"])
+    check.add_argument("--warning", action="append", metavar="METRIC=RANGE", help=HELP["warning"])
+    check.add_argument("--critical", action="append", metavar="METRIC=RANGE", help=HELP["critical"])
+    check.add_argument("--policy", metavar="FILE", help=HELP["policy"])
+    check.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
+
     _cleaning(commands, common)
     return top
 
@@ -141,4 +152,4 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         deliver(text_of(request, report, width), request.get("output"))
         return status(request, report)
 
-    return guarded(work, debug="--debug" in words, name="ipcops")
+    return guarded(work, debug="--debug" in words, name="ipcops", plugin=words[:1] == ["check"])

@@ -12,7 +12,6 @@ from . import exits
 from .errors import IpcopsError, WriteError
 from .fs import write_whole
 from .model import Report, Request
-from .records import json_text
 
 DEFECT_ADDRESS = "please report it with this line and the output of --debug"
 
@@ -20,7 +19,17 @@ DEFECT_ADDRESS = "please report it with this line and the output of --debug"
 def text_of(request: Request, report: Report, width: int = 80) -> Iterator[str]:
     """Yield a report in the format that was asked for, in pieces."""
     if request.get("format") == "json":
+        from .records import json_text
+
         return json_text(report)
+    if request["command"] == "metrics":
+        from .exposition import exposition
+
+        return iter(()) if "textfile" in report else exposition(report)
+    if request["command"] == "check":
+        from .check import line
+
+        return line(report)
     from .layout import plain  # JSON needs none of it
     from .text import laid_out
 
@@ -48,23 +57,36 @@ def deliver(pieces: Iterator[str], output: Optional[str]) -> None:
         raise WriteError("cannot write to standard output: %s" % error.strerror) from error
 
 
-def guarded(work: Any, *, debug: bool, name: str) -> int:
-    """Return the exit status of *work*, with every failure translated: the one place for that."""
+def guarded(work: Any, *, debug: bool, name: str, plugin: bool = False) -> int:
+    """Return the exit status of *work*, with every failure translated: the one place for that.
+
+    A *plugin* of a monitoring system says what is wrong as it says everything, and then its state is UNKNOWN.
+    """
     try:
         return int(work())
     except IpcopsError as error:
-        _say(name, str(error))
-        return error.exit_status
+        return _ended(name, str(error), error.exit_status, plugin)
     except KeyboardInterrupt:
-        _say(name, "interrupted")
-        return exits.INTERRUPTED
+        return _ended(name, "interrupted", exits.INTERRUPTED, plugin)
     except Exception as error:  # noqa: BLE001  # a defect of ours, told in one line
         if debug:
             import traceback
 
             traceback.print_exc()
-        _say(name, "a defect in ipcops itself (%s: %s); %s" % (type(error).__name__, error, DEFECT_ADDRESS))
-        return exits.DEFECT
+        words = "a defect in ipcops itself (%s: %s); %s" % (type(error).__name__, error, DEFECT_ADDRESS)
+        return _ended(name, words, exits.DEFECT, plugin)
+
+
+def _ended(name: str, message: str, status: int, plugin: bool) -> int:  # noqa: FBT001  # passed on
+    if not plugin:
+        _say(name, message)
+        return status
+    from .check import UNKNOWN, headline
+
+    with contextlib.suppress(OSError, AttributeError):
+        sys.stdout.write(headline("UNKNOWN", message) + "\n")
+        sys.stdout.flush()
+    return UNKNOWN
 
 
 def _say(name: str, message: str) -> None:

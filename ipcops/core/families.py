@@ -47,6 +47,10 @@ FAMILIES: Tuple[Tuple[str, Tuple[str, ...], str], ...] = (
         "msg_queue_last_receive_timestamp_seconds", MSG_LABELS,
         "When a message was last received from it; where none ever was, when the queue was made or changed.",
     ),
+    (
+        "msg_unread_since_timestamp_seconds", (),
+        "Of all queues that hold messages, the least of those times; absent where all are empty.",
+    ),
     # POSIX queues
     ("posix_mq_queues", (), "POSIX queues, those without a name that are still open included."),
     ("posix_mq_limit_queues", (), "How many there may be: fs.mqueue.queues_max."),
@@ -64,6 +68,10 @@ FAMILIES: Tuple[Tuple[str, Tuple[str, ...], str], ...] = (
         "posix_mq_queue_last_use_timestamp_seconds", MQ_LABELS,
         "When a message was last sent to it or received from it; the kernel does not tell which.",
     ),
+    (
+        "posix_mq_unused_since_timestamp_seconds", (),
+        "Of all POSIX queues that hold messages, the least of those times; absent where all are empty.",
+    ),
     # /dev/shm
     ("posix_shm_files", (), "POSIX shared memory files in /dev/shm."),
     ("posix_shm_bytes", (), "The memory that they take."),
@@ -75,33 +83,32 @@ FAMILIES: Tuple[Tuple[str, Tuple[str, ...], str], ...] = (
     ("dev_shm_used_inodes", (), "How many inodes of it are taken."),
     ("dev_shm_limit_inodes", (), "How many inodes it has; absent where there is no bound."),
     # Pipes
-    ("pipe_user_pages", OWNER_LABELS, "Pages of the pipes of a user, as far as seen; root, who is exempt, is left out."),
-    ("pipe_limit_user_soft_pages", (), "Past this a user's new pipes are small: fs.pipe-user-pages-soft; absent for 0."),
-    ("pipe_limit_user_hard_pages", (), "Past this a user gets no pipe: fs.pipe-user-pages-hard; absent for 0."),
+    ("pipe_user_pages", OWNER_LABELS, "Pages of a user's pipes, as far as seen; root, who is exempt, is left out."),
+    ("pipe_limit_user_soft_pages", (), "Past it new pipes are small: fs.pipe-user-pages-soft; absent for 0."),
+    ("pipe_limit_user_hard_pages", (), "Past it there are no new ones: fs.pipe-user-pages-hard; absent for 0."),
     # Whose, and what is wrong
     ("owner_objects", KIND_OWNER_LABELS, "Objects of a kind that a user owns."),
     ("owner_bytes", KIND_OWNER_LABELS, "Sizes of a user's segments, memory of their files, bytes in their queues."),
-    ("orphans", KIND_OWNER_LABELS, "Objects with the verdict orphan that no section of the policy protects or exempts."),
-    ("orphan_bytes", KIND_OWNER_LABELS, "What these orphans take: sizes of segments, memory of files, bytes in queues."),
+    ("orphans", KIND_OWNER_LABELS, "Objects with the verdict orphan that the policy neither protects nor exempts."),
+    ("orphan_bytes", KIND_OWNER_LABELS, "What these take: sizes of segments, memory of files, bytes in queues."),
     ("orphans_protected", KIND_OWNER_LABELS, "Orphans that a [protect] section covers."),
-    ("orphans_suspected", KIND_OWNER_LABELS, "Objects that only processes which could not be seen keep from being orphans."),
+    ("orphans_suspected", KIND_OWNER_LABELS, "Objects that only processes not seen keep from being orphans."),
     ("orphans_undetermined", ("kind",), "Unused objects, old enough, of which nobody can tell from here: unknown."),
     ("findings", ("rule", "severity"), "Findings of the audit, by rule and severity; absent for none."),
     # The scan itself
     ("scan_timestamp_seconds", (), "When this scan began."),
     ("scan_duration_seconds", (), "How long it took."),
-    ("scan_success", (), "Whether there was anything to see; 0 where the scan failed as a whole, and then little else is told."),
+    ("scan_success", (), "0 where the scan failed as a whole; then little else is told."),
     ("scan_complete", (), "Whether everything could be seen, but for what the policy lets stay unseen."),
-    ("scan_deadline_exceeded", (), "Whether the scan ran into its deadline, so that something is missing."),
+    ("scan_deadline_exceeded", (), "Whether it ran into its deadline, so that something may be missing."),
     ("scan_processes", (), "Processes that were looked at."),
-    ("scan_unreadable_processes", (), "Processes that could not be looked into, but for those of [scan] unreadable_ok."),
+    ("scan_unreadable_processes", (), "Processes that could not be looked into, [scan] unreadable_ok aside."),
     ("source_success", ("source",), "Whether a source could be read: each kind of object, and each sort of evidence."),
     (
         "crosscheck_difference", ("metric",),
-        "How far a counter of the kernel and the rows of its table lie apart, though the counter stood still meanwhile;"
-        " absent where it moved.",
+        "How far a counter of the kernel lies from the rows of its table; absent where it moved meanwhile.",
     ),
-    ("crosscheck_compared", ("metric",), "Whether the counter stood still, so that it could be compared with the rows."),
+    ("crosscheck_compared", ("metric",), "Whether the counter stood still, and so was compared with the rows."),
     ("series_cap", ("label",), "How many values of a label are told one by one: [metrics] owners and queues."),
     ("series_capped", ("metric",), "How many label sets of a metric were summed under 'other'; absent for none."),
 )  # fmt: skip

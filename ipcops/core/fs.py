@@ -294,6 +294,36 @@ class Directory:
             raise
         os.fsync(self.fd)
 
+    def publish(self, name: str, data: bytes) -> None:
+        """Give a file that others read new content, 0644, whole or not at all; nothing else is left if that fails.
+
+        It is written without a name, where the file system can that, so a run that is killed leaves none. Several
+        may do this at once: the last is what stays. It need not outlast a crash: the next run writes it anew.
+        """
+        draft, named = ".ipcops-%d" % os.getpid(), False
+        try:
+            fd = self.create_unnamed()
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
+                raise
+            fd, named = self.create(draft), True
+        try:
+            try:
+                write_all(fd, data)
+                os.fchmod(fd, 0o644)
+                if not named:
+                    with contextlib.suppress(FileNotFoundError):
+                        self.unlink(draft)  # of a run that was killed between this and the next two
+                    self.give_name(fd, draft)
+                    named = True
+            finally:
+                os.close(fd)
+            self.rename(draft, name)
+        except BaseException:
+            if named:
+                self.unlink(draft)
+            raise
+
     def pin(self, name: str) -> int:
         """Return a descriptor that means the file of this name, and not what a link leads to; nothing is opened."""
         return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
@@ -384,6 +414,33 @@ def write_whole(path: str, pieces: Iterable[str]) -> None:
         raise WriteError(
             "cannot write '%s': %s; nothing was left there half-written" % (path, error.strerror)
         ) from error
+
+
+class Textfile:
+    """A file that a collector reads: its directory, held open from before the work to the end of it."""
+
+    def __init__(self, path: str) -> None:
+        """Raise WriteError where the file can never be written."""
+        self.path = path
+        above, self.name = os.path.split(path)
+        with self._told(path):
+            self.directory = Directory.open(above or ".")
+            with contextlib.suppress(FileNotFoundError):
+                if not self.name or not self.directory.info(self.name).is_regular:
+                    raise OSError(errno.EINVAL, "it is there and is no regular file")
+
+    def replace(self, pieces: Iterable[str]) -> None:
+        """Replace it whole. Raise WriteError."""
+        with self._told(self.path):
+            self.directory.publish(self.name, "".join(pieces).encode())
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _told(path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise WriteError("cannot write the textfile '%s': %s" % (path, error.strerror)) from error
 
 
 def write_all(fd: int, data: bytes) -> None:

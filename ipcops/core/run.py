@@ -7,7 +7,7 @@ an Ansible module and a test all come in here, and nothing about IPC is decided 
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from . import exits, fs
 from .collect.snapshot import Look, take
@@ -18,9 +18,7 @@ from .kernel import Kernel
 from .model import KINDS, REMOVABLE_KINDS, SEVERITIES, VERDICTS, FindingGroup, Report, Request, Snapshot
 from .naming import matching, parse_object, require_objects, require_something
 from .policy import DEFAULT_PATH, Policy, defaults, parse_policy
-from .report import AUDIT_SCHEMA, CLEAN_SCHEMA, HOST, SOCKET_KINDS, audit_report, key_text, objects_report
-from .rules import BY_ID, RULES, Rule
-from .rules.base import undecided
+from .rules import Rule
 from .verdicts import Case, sem
 
 RULES_SCHEMA = "ipcops.rules/1"
@@ -40,6 +38,7 @@ def run(request: Request, roots: Optional[Roots] = None, kernel: Optional[Kernel
     commands: Dict[str, Callable[..., Report]] = {
         "audit": _audit, "list": _list, "show": _show, "explain": _explain, "clean": _clean,
         "backup": _backup, "restore": _restore, "journal": _journal, "set": _set,
+        "metrics": _metrics, "check": _check_limits,
     }  # fmt: skip
     command = request.get("command", "")
     if command == "rules":
@@ -53,15 +52,17 @@ def run(request: Request, roots: Optional[Roots] = None, kernel: Optional[Kernel
 
 def status(request: Request, report: Report) -> int:
     """Return the exit status that a report means for a request."""
-    schema = report["schema"]
-    if schema == CLEAN_SCHEMA and report["interrupted"]:
+    schema = report["schema"].partition("/")[0]
+    if schema == "ipcops.check":
+        return int(report["status"])
+    if schema == "ipcops.clean" and report["interrupted"]:
         return exits.INTERRUPTED
     unsent = any(one["error"] for one in report.get("notified", ()))
     if unsent or report.get("failed") or report.get("refused"):
         return exits.PARTLY_FAILED
-    if schema == CLEAN_SCHEMA and request.get("exit_code") and not report["applied"] and report["plan"]["remove"]:
+    if schema == "ipcops.clean" and request.get("exit_code") and not report["applied"] and report["plan"]["remove"]:
         return exits.FINDINGS
-    if schema != AUDIT_SCHEMA:
+    if schema != "ipcops.audit":
         return exits.DONE
     if request.get("require_complete") and not report["scan"]["complete"]:
         return exits.UNDETERMINED
@@ -83,19 +84,22 @@ def read_policy(path: Optional[str]) -> Policy:
         raise InputError("policy '%s': there is no such file" % path) from error
     except OSError as error:
         raise InputError("policy '%s' cannot be read: %s" % (wanted, error.strerror)) from error
-    return parse_policy(text, wanted, BY_ID)
+    return parse_policy(text, wanted, _rule_ids())
+
+
+def _rule_ids() -> Iterator[str]:
+    from .rules import BY_ID  # the whole catalogue, which numbers alone need not
+
+    yield from BY_ID
 
 
 def _check(request: Request) -> None:
     """Refuse what no report could answer, naming the nearest valid word."""
-    for key, what, known in (
-        ("kinds", "kind", KINDS),
-        ("rules", "rule", tuple(BY_ID)),
-        ("verdicts", "verdict", VERDICTS),
-    ):
+    for key, what, known in (("kinds", "kind", KINDS), ("rules", "rule", ()), ("verdicts", "verdict", VERDICTS)):
         for word in request.get(key) or ():
-            if word not in known:
-                raise unknown_word(what, word, known)
+            words = known or tuple(_rule_ids())
+            if word not in words:
+                raise unknown_word(what, word, words)
     for key, what, choices in (
         ("min_severity", "severity", SEVERITIES),
         ("fail_on", "severity", FAIL_ON),
@@ -114,6 +118,10 @@ def _check(request: Request) -> None:
 
 
 def _audit(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .report import HOST, audit_report
+    from .rules import BY_ID, RULES
+    from .rules.base import undecided
+
     chosen = [BY_ID[rule] for rule in request.get("rules") or ()] or list(RULES)
     kinds = _kinds(request.get("kinds"))
     host = not request.get("kinds")
@@ -198,6 +206,8 @@ def _names(group: FindingGroup, row: int) -> List[str]:
     table = group.table
     if table is None:
         return []
+    from .report import key_text
+
     names = [str(table[name][row]) for name in ("id", "path") if name in table]
     return names + ([key_text(table["key"][row])] if "key" in table else [])
 
@@ -210,6 +220,8 @@ def _kinds(words: Optional[Sequence[str]]) -> Tuple[str, ...]:
 
 
 def _list(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .report import objects_report
+
     kinds = _kinds(request.get("kinds"))
     look = _look(request, kinds)._replace(details=True)
     snapshots = take(roots, kernel, policy, look, ask_about=lambda seen: range(len(seen.tables["sem"])))
@@ -243,6 +255,8 @@ def _uids(snapshot: Snapshot, owner: str) -> Set[int]:
 
 
 def _show(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .report import SOCKET_KINDS, objects_report
+
     wanted = [parse_object(word) for word in request.get("objects") or ()]
     if not wanted:
         raise InputError("no object was named; write KIND:ID, such as shm:32768 or sem:0x1111")
@@ -263,6 +277,21 @@ def _show(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Rep
     require_objects(snapshots, wanted, where)
     (case, rows), *others = found
     return objects_report(case, rows, others=others, details=True)
+
+
+# ---------------------------------------------------------------- metrics and check
+
+
+def _metrics(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .monitoring import metrics
+
+    return metrics(request, policy, roots, kernel, _findings)
+
+
+def _check_limits(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .monitoring import check
+
+    return check(request, policy, roots, kernel, _findings)
 
 
 # ---------------------------------------------------------------- explain
@@ -311,6 +340,8 @@ def _set(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Repo
 
 
 def _rules(request: Request) -> Report:
+    from .rules import BY_ID, RULES
+
     wanted = request.get("rules") or ()
     for word in wanted:
         if word not in BY_ID:

@@ -19,7 +19,7 @@ CORE = "ipcops.core"
 
 # The parts of core that touch the world. Every part that is not named here is pure.
 CARRIERS = {  # called from outside; nothing below imports them
-    "__main__", "agent", "cleaning", "deliver", "explaining", "keeping", "run",
+    "__main__", "agent", "cleaning", "deliver", "explaining", "keeping", "monitoring", "run",
 }  # fmt: skip
 IMPURE = {"fs", "kernel", "collect"} | CARRIERS
 IMPURE |= {"notify", "setting"} | {"change", "contents", "backup", "restore"} | {"state", "journal", "apply"}
