@@ -1,3 +1,3 @@
 """Shows what is wrong with IPC on a Linux host, who left it, and how sure that is."""
 
-__version__ = "0.1.0"
+from ipcops.core import __version__ as __version__

@@ -2,3 +2,5 @@
 
 The one door is :func:`ipcops.core.run.run`.
 """
+
+__version__ = "0.1.0"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import shutil
 import sys
 from typing import Any, Dict, List, NoReturn, Optional, Sequence
 
@@ -145,7 +144,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     def work() -> int:
         request: Dict[str, Any] = vars(parser().parse_args(words or ["--help"]))
         request["format"] = request["format"] or default_format(request["command"], request["output"])
-        width = shutil.get_terminal_size((80, 24)).columns if sys.stdout and sys.stdout.isatty() else 80
+        width = 80
+        if sys.stdout and sys.stdout.isatty():
+            import shutil
+
+            width = shutil.get_terminal_size((80, 24)).columns
         report = consented(request, run, lambda planned: text_of({**request, "format": "table"}, planned, width))
         if report is None:
             return exits.DONE

@@ -17,7 +17,7 @@ import stat
 import time
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Callable, Collection, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .backup import SUFFIX, Bounds, Clock, Draft, expire, room
 from .change import Change
@@ -31,6 +31,7 @@ from .journal import Backup, Event, Intent, Journal, named, told, unsettled, unt
 from .kernel import Kernel
 from .model import SHM_DEST, SYSV_KINDS, Action, Gap, Outcome, Plan
 from .policy import Policy
+from .tuples import NamedTuple
 
 BATCH = 1024
 BATCH_SECONDS = 0.25

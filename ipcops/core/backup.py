@@ -17,12 +17,13 @@ import os
 import re
 import stat
 import struct
-from typing import Any, Callable, Collection, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Collection, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from .contents import ContentsError, Saved
 from .errors import InputError, WriteError
 from .fs import Directory, open_named, write_all
 from .model import REMOVABLE_KINDS, SYSV_KINDS
+from .tuples import NamedTuple
 
 SUFFIX = ".pack"
 _DRAFT = ".draft"

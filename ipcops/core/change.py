@@ -15,7 +15,9 @@ import os
 import struct
 import sys
 from itertools import repeat
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from .tuples import NamedTuple
 
 # include/uapi/linux/ipc.h, shm.h, sem.h and msg.h
 _CREATE = 0o1000 | 0o2000

@@ -5,7 +5,7 @@ https://nagios-plugins.org/doc/guidelines.html; Icinga, Checkmk and the Zabbix a
 
 from __future__ import annotations
 
-from typing import AbstractSet, Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import AbstractSet, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .errors import InputError, unknown_word
 from .families import OTHER, PREFIX
@@ -13,6 +13,7 @@ from .layout import printable
 from .model import ENDLESS, Report
 from .policy import Policy
 from .ranges import Range, parse_range
+from .tuples import NamedTuple
 
 CHECK_SCHEMA = "ipcops.check/1"
 STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .apply import apply_plan, settle
 from .cleanreport import clean_report, held_bytes, with_outcomes
@@ -23,6 +23,7 @@ from .planfile import Agreed, asked_of, parse_plan
 from .policy import Policy
 from .rules.base import age_of, candidate, protection, size
 from .state import State, default_path
+from .tuples import NamedTuple
 from .verdicts import Case, sem
 
 SYSTEM_UID_MAX = 999

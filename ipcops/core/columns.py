@@ -5,9 +5,10 @@ An optional column is shown where the terminal is wide enough; ``why`` takes wha
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Mapping, Tuple
 
 from .rules.base import size
+from .tuples import NamedTuple
 from .verdicts.case import duration
 
 Object = Mapping[str, Any]

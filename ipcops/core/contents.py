@@ -13,13 +13,14 @@ import errno
 import os
 import stat
 import struct
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from .change import Change
 from .collect.sysvipc import parse_table
 from .errors import IpcopsError
 from .fs import Roots, extended_attributes, page_size
 from .model import SYSV_KINDS, Action
+from .tuples import NamedTuple
 
 CHANGED_BY_LOOKING: Mapping[str, Tuple[str, ...]] = {
     "shm": ("atime", "dtime", "lpid"),

@@ -11,9 +11,10 @@ import contextlib
 import errno
 import os
 import stat
-from typing import Container, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Container, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from .errors import UndeterminedError, WriteError
+from .tuples import NamedTuple
 
 CHUNK = 1 << 16
 RECORD = 1 << 13

@@ -14,13 +14,14 @@ import json
 import os
 import pwd
 import time
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .errors import WriteError
 from .fs import environment, write_all
 from .model import Action
 from .policy import Policy
 from .state import State
+from .tuples import NamedTuple
 
 NAME = "journal.jsonl"
 OUTCOMES = ("removed", "changed", "restored", "saved", "failed", "in-doubt")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .apply import Means, settle
 from .backup import SUFFIX, Bounds, Clock, Draft, expire, find_pack, open_pack, room
@@ -27,6 +27,7 @@ from .restore import Refused, Restored
 from .restore import restore as put_back
 from .setting import Thing, parse_changes, put, undo, unwritten
 from .state import State, default_path
+from .tuples import NamedTuple
 
 BACKUP_SCHEMA = "ipcops.backup/1"
 RESTORE_SCHEMA = "ipcops.restore/1"

@@ -18,9 +18,10 @@ import stat
 import struct
 import sys
 from itertools import compress, repeat
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from .model import Semaphores
+from .tuples import NamedTuple
 
 # Commands, from the headers ipc.h, sem.h and msg.h of include/uapi/linux.
 _IPC_STAT = 2

@@ -5,10 +5,13 @@ The agent prints plain text; ``ipcops/show`` prints the same blocks in colour on
 
 from __future__ import annotations
 
-import textwrap
-from typing import Iterable, Iterator, List, NamedTuple, Sequence, Tuple, Union
+from typing import Iterable, Iterator, List, Sequence, Tuple, Union
 
-from .columns import Show
+from .tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .columns import Show
 
 LEAST_WHY = 24
 GAP = "  "
@@ -104,6 +107,8 @@ def plain(blocks: Iterable[Block], width: int = 80) -> Iterator[str]:
 
 def _plain_para(para: Para, width: int) -> Iterator[str]:
     text = "".join(span.text for span in para.spans)
+    import textwrap
+
     lines = textwrap.wrap(
         text,
         width,

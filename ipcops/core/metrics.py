@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from . import __version__
 from .families import FAMILIES, MQ_LABELS, MSG_LABELS, OTHER, PREFIX
 from .layout import printable
 from .model import REMOVABLE_KINDS, SYSV_KINDS, Evidence, FindingGroup, Report, Table
 from .queuecost import owners_cost
 from .verdicts import Case
-from .version import VERSION
 
 METRICS_SCHEMA = "ipcops.metrics/1"
 
@@ -62,7 +62,7 @@ def metrics_report(case: Case, groups: Sequence[FindingGroup], deadline: float) 
 def failed_report(started: float, seconds: float) -> Report:
     """Return the families of a look that could not be: so much that the last ones do not pass for fresh."""
     return _report({
-        "build_info": {(VERSION,): 1},
+        "build_info": {(__version__,): 1},
         "scan_timestamp_seconds": {(): started},
         "scan_duration_seconds": {(): seconds},
         "scan_success": {(): 0},
@@ -84,7 +84,7 @@ class _Families:
 
     def __init__(self, case: Case) -> None:
         self.case, self.snapshot = case, case.snapshot
-        self.found: Dict[str, Samples] = {"build_info": {(VERSION,): 1}}
+        self.found: Dict[str, Samples] = {"build_info": {(__version__,): 1}}
         self.capped: Dict[str, int] = {}
         self.owners_cap: int = case.policy["metrics", "owners"]
         self.queues_cap: int = case.policy["metrics", "queues"]

@@ -7,7 +7,9 @@ dataclass costs eight times as much to make (docs/adr/0001-named-tuples.md).
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+
+from .tuples import NamedTuple
 
 SYSV_KINDS = ("shm", "sem", "msg")
 POSIX_KINDS = ("posix-shm", "posix-sem", "posix-mq")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Callable, Iterable, List, Sequence
 
-from .check import check_report, thresholds
 from .collect.snapshot import Look, take
 from .errors import InputError, UndeterminedError
 from .exposition import exposition
@@ -43,6 +42,8 @@ def metrics(request: Request, policy: Policy, roots: Roots, kernel: Kernel, judg
 
 def check(request: Request, policy: Policy, roots: Roots, kernel: Kernel, judge: Judge) -> Report:
     """Return the state of every metric that can have thresholds. Raise InputError, UndeterminedError."""
+    from .check import check_report, thresholds
+
     ranges = thresholds(request.get("warning") or (), request.get("critical") or (), policy)
     return check_report(look(request, policy, roots, kernel, judge), ranges)
 

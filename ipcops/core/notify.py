@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from typing import List, NamedTuple, Optional, Sequence
+from typing import List, Optional, Sequence
 
 from .fs import find_program
 from .layout import printable
+from .tuples import NamedTuple
 
 PLACES = ("/usr/sbin", "/usr/lib")
 """Where sendmail lies besides PATH, which leaves these out for ordinary users (hier(7))."""

@@ -6,12 +6,13 @@ or touched just now stays whatever the policy and the command line say.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from .model import NOTHING, REMOVABLE_KINDS, Action, Evidence, Kept, Plan, Protection, Table, Verdict
 from .policy import Candidate, Policy, RemoveSection
 from .rules.base import age_of, protection, size
 from .terms import JOB, OUTSIDE, TermsCase
+from .tuples import NamedTuple
 from .verdicts import Case, judge
 from .verdicts.case import AGELESS, duration
 

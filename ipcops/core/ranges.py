@@ -5,12 +5,12 @@ https://nagios-plugins.org/doc/guidelines.html#THRESHOLDFORMAT
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
+from .patterns import late
+from .tuples import NamedTuple
 
 ENDLESS = float("inf")
 _NUMBER = r"-?(?:[0-9]{1,20}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})"
-_RANGE = re.compile(r"(@?)(?:(~|%s)?(:))?(%s)?\Z" % (_NUMBER, _NUMBER))
+_RANGE = late(r"(@?)(?:(~|%s)?(:))?(%s)?\Z" % (_NUMBER, _NUMBER))
 
 
 class Range(NamedTuple):

@@ -11,13 +11,14 @@ import array
 import contextlib
 import errno
 import os
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from .backup import BackupError, Entry, Header, Pack
 from .change import Change, QueueLimits
 from .contents import MESSAGE
 from .fs import Directory, Roots, write_all
 from .model import SHM_LOCKED, SYSV_KINDS
+from .tuples import NamedTuple
 
 _OURS = 0o600
 """The mode of what is being filled."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
 from .change import Change
 from .errors import InputError, IpcopsError, unknown_word
@@ -16,6 +16,7 @@ from .fs import Directory, Roots, set_pinned_mode, set_pinned_owner
 from .journal import Journal
 from .kernel import Kernel
 from .model import SYSV_KINDS
+from .tuples import NamedTuple
 
 FIELDS = ("mode", "owner", "qbytes")
 _PERMISSIONS = 0o777

@@ -7,12 +7,13 @@ tables it reads nothing: what the kernel says of each object is asked for by its
 from __future__ import annotations
 
 import time
-from typing import Callable, FrozenSet, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Callable, FrozenSet, List, Mapping, Optional, Tuple
 
 from ..fs import Roots, version
 from ..kernel import Kernel
 from ..model import Evidence, Gap, Process, Waiter
 from ..policy import Policy
+from ..tuples import NamedTuple
 from . import host, users
 from .gather import read_own_mounts
 from .processes import Wanted, read_processes

@@ -8,11 +8,12 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from ..errors import UndeterminedError
 from ..fs import Directory, Roots
 from ..model import Caller, Evidence, Gap, Process, Quota
+from ..tuples import NamedTuple
 from .host import read_namespace
 from .limits import parse_limit, parse_rlimits
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import struct
 from functools import partial
-from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..fs import Directory
 from ..kernel import Kernel
 from ..model import Connection, Gap, Table
+from ..tuples import NamedTuple
 from .sockets import Files, Unix, ask, attributes, inet_questions, parse_unix_diag, understood, unix_question
 
 # include/uapi/linux/unix_diag.h

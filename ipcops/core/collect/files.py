@@ -14,10 +14,11 @@ import stat
 import time
 from collections import deque
 from itertools import islice
-from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Deque, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from ..fs import Directory, Roots
 from ..model import Evidence, Gap, Table
+from ..tuples import NamedTuple
 from .mounts import Mount, is_network
 
 DEPTH = 3

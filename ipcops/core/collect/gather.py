@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..fs import Roots
 from ..kernel import Kernel
 from ..model import NOTHING, POSIX_KINDS, SYSV_KINDS, Counted, Evidence, Gap, Semaphores, ShmMount, Table
 from ..policy import Policy
-from . import devshm, files, host, limits, mounts, mqueue, sockets, sysvipc
+from ..tuples import NamedTuple
+from . import devshm, host, limits, mounts, mqueue, sysvipc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from . import files, sockets  # two kinds of places each, loaded by who asks for them
     from .connections import Connected
 
 FILE_KINDS = ("posix-shm", "posix-sem")
@@ -79,6 +81,8 @@ def gather(
             known.append(queues.table)
     found: Optional[files.Files] = None
     if "fifo" in wanted or "unix" in wanted:  # files before sockets: a file that nobody is bound to stays so
+        from . import files
+
         mount_namespace = host.read_namespace(roots.proc, "mnt")
         found = files.read_files(roots, policy["scan", "fifo_dirs"], own_mounts, deadline, mount_namespace)
         gaps += [gap for gap in found.gaps if gap.kind in wanted]
@@ -87,6 +91,8 @@ def gather(
     net: Optional[sockets.Sockets] = None
     connected: Optional[Connected] = None
     if not wanted.isdisjoint(SOCKET_KINDS):
+        from . import sockets
+
         net = sockets.read_sockets(kernel, roots.proc, host.read_namespace(roots.proc, "net"), tuple(kinds))
         gaps += net.gaps
         if net.inet is not None:

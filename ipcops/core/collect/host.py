@@ -8,14 +8,15 @@ from typing import Optional
 from .. import fs
 from ..fs import Directory
 from ..model import Host
+from ..patterns import late
 
 INITIAL_PID_NAMESPACE = 4026531836
 """PROC_PID_INIT_INO of include/linux/proc_ns.h: the inode of the first PID namespace."""
 
 USER_SLICE_MEMORY = "/sys/fs/cgroup/user.slice/memory.max"
 
-_UPTIME = re.compile(rb"(\d{1,18}(?:\.\d{1,9})?)\s")
-_NAMESPACE = re.compile(r"[a-z_]+:\[(\d+)\]\Z")
+_UPTIME = late(rb"(\d{1,18}(?:\.\d{1,9})?)\s")
+_NAMESPACE = late(r"[a-z_]+:\[(\d+)\]\Z")
 
 
 def parse_meminfo(text: bytes) -> Optional[int]:

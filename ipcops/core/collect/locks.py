@@ -14,15 +14,16 @@ processes that are not in it, and those of flock(2) whose taker's number is free
 from __future__ import annotations
 
 import os
-import re
 import time
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..fs import Directory
 from ..model import NOTHING, Evidence, Gap, Process, Table
+from ..patterns import late
+from ..tuples import NamedTuple
 from .proctext import parse_stat
 
-_LINE = re.compile(
+_LINE = late(
     rb"(\d{1,19}): (?: *(-> ))?([A-Z]+) +([A-Z*]+) +([A-Z]+) (-?\d{1,10}) "
     rb"([0-9a-f]{2,8}:[0-9a-f]{2,8}|<none>):(\d{1,20}) (\d{1,19}) (EOF|\d{1,19})"
 )

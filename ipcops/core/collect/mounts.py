@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
-from typing import FrozenSet, List, NamedTuple, Sequence
+from typing import FrozenSet, List, Sequence
 
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
+from ..patterns import late
+from ..tuples import NamedTuple
+
+_ESCAPE = late(rb"\\([0-7]{3})")
 
 
 NETWORK = frozenset(

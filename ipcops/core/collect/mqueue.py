@@ -9,15 +9,16 @@ The file's text is not read unless the policy says so: reading it changes the qu
 
 from __future__ import annotations
 
-import re
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 from ..fs import Directory
 from ..kernel import Kernel
 from ..model import INITIAL_IPC_NAMESPACE, Evidence, Gap, Table
+from ..patterns import late
+from ..tuples import NamedTuple
 from .mounts import Mount
 
-_NOTIFY = re.compile(rb"NOTIFY_PID:\s*(\d+)")
+_NOTIFY = late(rb"NOTIFY_PID:\s*(\d+)")
 _COLUMNS = (
     "path", "dev", "ino", "mode", "uid", "gid", "atime", "mtime", "ctime",
     "maxmsg", "msgsize", "curmsgs", "notify_pid",

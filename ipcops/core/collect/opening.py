@@ -8,9 +8,10 @@ opens nothing; only names that a known FIFO has are looked up, and none on a net
 from __future__ import annotations
 
 import posixpath
-from typing import Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Mapping, Optional, Sequence, Tuple
 
 from ..fs import Directory
+from ..tuples import NamedTuple
 from .mounts import Mount, on_network, parse_mountinfo
 from .spaces import File
 

@@ -13,9 +13,10 @@ import fcntl
 import os
 import stat
 import sys
-from typing import Iterator, NamedTuple, Optional
+from typing import Iterator, Optional
 
 from ..kernel import Kernel
+from ..tuples import NamedTuple
 
 _F_GETPIPE_SZ = 1032  # include/uapi/linux/fcntl.h
 _FIONREAD = 0x541B  # include/uapi/asm-generic/ioctls.h

@@ -18,7 +18,6 @@ from typing import (
     FrozenSet,
     List,
     Mapping,
-    NamedTuple,
     Optional,
     Sequence,
     Set,
@@ -28,6 +27,8 @@ from typing import (
 from ..fs import Directory, Roots, clock_ticks
 from ..kernel import Kernel
 from ..model import NOTHING, End, Evidence, Gap, Process, Processes, Unlinked, Waiter
+from ..patterns import late
+from ..tuples import NamedTuple
 from .calls import BLOCKING_CALLS, BY_FD, BY_PATH, CHANNEL_CALLS, COMPAT_CALLS, COMPAT_OPENS
 from .host import parse_namespace
 from .limits import parse_queue_limit
@@ -56,8 +57,8 @@ PF_EXITING = 0x00000004
 """Flag in /proc/PID/stat: the thread is on its way out, its memory or descriptors already gone."""
 
 _COMPAT_TOP = 1 << 32
-_TGID = re.compile(rb"^Tgid:\t(\d+)$", re.MULTILINE)
-_FDINFO = re.compile(r"^(flags|mnt_id|ino):\t(\d+)$", re.MULTILINE)
+_TGID = late(rb"^Tgid:\t(\d+)$", re.MULTILINE)
+_FDINFO = late(r"^(flags|mnt_id|ino):\t(\d+)$", re.MULTILINE)
 _ROUNDS = 3
 _MOST_ROUNDS = 12
 """Listings of /proc while what they name is gone before it is read: its successor is in the next one."""
@@ -299,8 +300,10 @@ class _Scan:
         with directory:
             try:
                 stat = parse_stat(directory.read_record("stat"))
-                status = directory.read_record("status")
-                uids, gids = parse_status(status)
+                kernel_thread = bool(stat.flags & PF_KTHREAD)
+                # A kernel thread has no ids that matter, and on a quiet host most processes are such.
+                status = b"" if kernel_thread else directory.read_record("status")
+                uids, gids = (_ROOT, _ROOT) if kernel_thread else parse_status(status)
                 self.tasks: Sequence[str] = directory.names("task") if stat.threads > 1 else ()
                 if stat.threads > 1:
                     uids, gids = self._ids_of_threads(directory, uids, gids)
@@ -314,7 +317,7 @@ class _Scan:
                 command=stat.command,
                 uids=uids,
                 gids=gids,
-                kernel_thread=bool(stat.flags & PF_KTHREAD),
+                kernel_thread=kernel_thread,
                 zombie=stat.state in "ZX" and stat.threads <= 1,
                 inner_pids=parse_inner(status),
             )

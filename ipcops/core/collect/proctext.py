@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, FrozenSet, Iterable, List, Optional, Set, Tuple
 
-_SYSV = re.compile(rb"/SYSV[0-9a-f]{8} \(deleted\)\Z")
-_IDS = re.compile(rb"^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)\nGid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$", re.MULTILINE)
-_GROUPS = re.compile(rb"^Groups:\t([\d ]*)$", re.MULTILINE)
-_TGID = re.compile(rb"^Tgid:\t(\d+)$", re.MULTILINE)
-_INNER = re.compile(rb"^NSpid:\t\d+((?:\t\d+)+)$", re.MULTILINE)
-_SIGNALS = re.compile(rb"^SigQ:\t(\d+)/(\d+)$", re.MULTILINE)
-_UNIT = re.compile(r"([^/]+\.(?:service|scope))(?=/|\Z)")
+from ..patterns import late
+from ..tuples import NamedTuple
+
+_SYSV = late(rb"/SYSV[0-9a-f]{8} \(deleted\)\Z")
+_IDS = late(rb"^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)\nGid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$", re.MULTILINE)
+_GROUPS = late(rb"^Groups:\t([\d ]*)$", re.MULTILINE)
+_TGID = late(rb"^Tgid:\t(\d+)$", re.MULTILINE)
+_INNER = late(rb"^NSpid:\t\d+((?:\t\d+)+)$", re.MULTILINE)
+_SIGNALS = late(rb"^SigQ:\t(\d+)/(\d+)$", re.MULTILINE)
+_UNIT = late(r"([^/]+\.(?:service|scope))(?=/|\Z)")
 
 _HEX = "[0-9a-f]{64}"
 _CONTAINERS = (
-    ("podman", re.compile("/libpod-(?:payload-)?(%s)(?:\\.scope)?(?=/|$)" % _HEX)),
-    ("docker", re.compile("/docker[-/](%s)(?:\\.scope)?(?=/|$)" % _HEX)),
-    ("cri-o", re.compile("/crio-(%s)(?:\\.scope)?(?=/|$)" % _HEX)),
-    ("containerd", re.compile("[/:]cri-containerd[-:](%s)(?:\\.scope)?(?=/|$)" % _HEX)),
-    ("kubernetes", re.compile("/kubepods[^:]*/(%s)(?=/|$)" % _HEX)),
-    ("lxc", re.compile("/lxc(?:\\.payload\\.|/)([^/]+)")),
-    ("machine", re.compile("/machine\\.slice/(?:machine-|systemd-nspawn@)([^/]+?)\\.(?:scope|service)(?=/|$)")),
+    ("podman", late("/libpod-(?:payload-)?(%s)(?:\\.scope)?(?=/|$)" % _HEX)),
+    ("docker", late("/docker[-/](%s)(?:\\.scope)?(?=/|$)" % _HEX)),
+    ("cri-o", late("/crio-(%s)(?:\\.scope)?(?=/|$)" % _HEX)),
+    ("containerd", late("[/:]cri-containerd[-:](%s)(?:\\.scope)?(?=/|$)" % _HEX)),
+    ("kubernetes", late("/kubepods[^:]*/(%s)(?=/|$)" % _HEX)),
+    ("lxc", late("/lxc(?:\\.payload\\.|/)([^/]+)")),
+    ("machine", late("/machine\\.slice/(?:machine-|systemd-nspawn@)([^/]+?)\\.(?:scope|service)(?=/|$)")),
 )
 """Engine, and where the container's id or name stands in the path of its control group."""
 

@@ -8,7 +8,7 @@ pass over /proc serves all tables, those of other namespaces, too.
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple
 
 from .. import fs
 from ..errors import UndeterminedError
@@ -16,12 +16,13 @@ from ..fs import Roots
 from ..kernel import Kernel
 from ..model import REMOVABLE_KINDS, Evidence, Facts, Gap, Place, Process, Semaphores, Snapshot, Table
 from ..policy import Policy
-from . import facts, host, locks, processes, sockets, systemd, users
+from ..tuples import NamedTuple
+from . import host, processes, users
 from .gather import FILE_KINDS, IPC_KINDS, SOCKET_KINDS, Gathered, ask, gather, only
-from .strays import unix_strays
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from . import sockets
     from .visit import Entry, Visitor
 
 Ask = Callable[[Snapshot], Iterable[int]]
@@ -174,6 +175,8 @@ class _Taking:
         if "unix" in kinds:
             self._unix(spots, scanned)
         if "lock" in kinds:
+            from . import locks
+
             held, missing = locks.read_locks(self.roots.proc)
             self.gaps += missing
             if not missing:
@@ -187,6 +190,8 @@ class _Taking:
 
     def _unix(self, spots: List[_Spot], scanned: processes.Scanned) -> None:
         """Match socket files with the sockets of every network namespace, others' only where it matters."""
+        from . import sockets
+
         own = [spot.gathered.sockets for spot in spots if spot.gathered.sockets is not None]
         known = [one for one in own if one.unix is not None]
         if not known:
@@ -272,6 +277,8 @@ class _Taking:
 
     def _strays(self, known: Sequence[sockets.Sockets], scanned: processes.Scanned) -> None:
         """Say that a socket is of a network namespace that nothing leads to, if there is one."""
+        from .strays import unix_strays
+
         listed = frozenset(inode for one in known for inode in one.known)
         listed |= frozenset(inet.inode for one in known for inet in one.inet or ())
         unlisted = {inode: who for inode, who in scanned.processes.sockets.items() if inode not in listed}
@@ -384,12 +391,16 @@ class _Taking:
         return snapshot._replace(tables=tables, semaphores=semaphores, gaps=(*snapshot.gaps, *gaps))
 
     def _unit_starts(self, scanned: processes.Scanned) -> Dict[str, float]:
+        from . import systemd
+
         units = {process.unit for process in scanned.processes.by_pid.values() if process.unit is not None}
         with self.roots.files() as top:
             return systemd.read_unit_starts(top, units)
 
     def _settings(self, own: Gathered) -> None:
         """Read how the host is set up, and tell units where logind would take a user's objects away."""
+        from . import facts
+
         with self.roots.files() as top:
             self.facts, missing = facts.read_facts(self.roots.proc, top)
         self.gaps += missing
@@ -400,6 +411,8 @@ class _Taking:
                 self.look = self.look._replace(units=True)
 
     def _facts(self, own: Gathered, scanned: processes.Scanned) -> Facts:
+        from . import systemd
+
         with self.roots.files() as top:
             table = own.tables.get("fifo")
             quiet = self.now - self.policy["audit", "idle_age"]

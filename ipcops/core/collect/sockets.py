@@ -22,7 +22,6 @@ from typing import (
     Iterator,
     List,
     Mapping,
-    NamedTuple,
     Optional,
     Sequence,
     Set,
@@ -33,6 +32,7 @@ from typing import (
 from ..fs import Directory
 from ..kernel import Kernel
 from ..model import Evidence, Gap, Network, Table
+from ..tuples import NamedTuple
 
 Answer = TypeVar("Answer")
 

@@ -8,10 +8,12 @@ is there for.
 from __future__ import annotations
 
 import re
-from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..fs import Directory
 from ..model import Evidence, Gap, RemoveIpc
+from ..patterns import late
+from ..tuples import NamedTuple
 
 PREFIXES = ("etc", "run", "usr/local/lib", "usr/lib", "lib")
 """Where configuration is looked for: a file in an earlier one hides those of its name in later ones."""
@@ -54,17 +56,17 @@ _MOST_BYTES = 1 << 20
 _MOST_FILES = 2000
 
 _BLANK = " \t\r\n"
-_LINE_ENDS = re.compile(rb"\r?\n|\r|\0")
-_COMMENT = re.compile(rb"[ \t]*[#;]")
-_SHOWN_DEFAULT = re.compile(rb"^#[ \t]*RemoveIPC=(\w+)[ \t]*$", re.MULTILINE)
-_LOGIN_DEFS = re.compile(rb"^SYS_UID_MAX[ \t]+(\d{1,10})$", re.MULTILINE)
-_OS_RELEASE = re.compile(rb"^ID(?:_LIKE)?=[\"']?([^\"'\n]*)", re.MULTILINE)
+_LINE_ENDS = late(rb"\r?\n|\r|\0")
+_COMMENT = late(rb"[ \t]*[#;]")
+_SHOWN_DEFAULT = late(rb"^#[ \t]*RemoveIPC=(\w+)[ \t]*$", re.MULTILINE)
+_LOGIN_DEFS = late(rb"^SYS_UID_MAX[ \t]+(\d{1,10})$", re.MULTILINE)
+_OS_RELEASE = late(rb"^ID(?:_LIKE)?=[\"']?([^\"'\n]*)", re.MULTILINE)
 _FIELD = r"""((?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')+)"""
-_FIELDS = re.compile(r"\s*(?!#)%s\s+%s(?:\s|\Z)" % (_FIELD, _FIELD), re.ASCII)
-_PIECE = re.compile(r"""\\(x[0-9a-fA-F]{2}|[0-3][0-7]{2}|u[0-9a-fA-F]{4}|U00[01][0-9a-fA-F]{5}|.)|(["'])|([^\\"']+)""")
+_FIELDS = late(r"\s*(?!#)%s\s+%s(?:\s|\Z)" % (_FIELD, _FIELD), re.ASCII)
+_PIECE = late(r"""\\(x[0-9a-fA-F]{2}|[0-3][0-7]{2}|u[0-9a-fA-F]{4}|U00[01][0-9a-fA-F]{5}|.)|(["'])|([^\\"']+)""")
 _LETTERS = dict(zip("abfnrtvs\\\"'", "\a\b\f\n\r\t\v \\\"'"))
-_SPECIFIER = re.compile(r"%([%A-Za-z0-9])")
-_FIFO_LINE = re.compile(r"p[-+!=~^$?]*")
+_SPECIFIER = late(r"%([%A-Za-z0-9])")
+_FIFO_LINE = late(r"p[-+!=~^$?]*")
 
 
 class Setting(NamedTuple):

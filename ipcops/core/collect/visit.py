@@ -16,12 +16,13 @@ import signal
 import struct
 import sys
 import time
-from typing import Any, Dict, FrozenSet, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, NoReturn, Optional, Sequence, Tuple
 
 from ..fs import Directory, Roots
 from ..kernel import Kernel
 from ..model import Evidence, Gap
 from ..policy import Policy
+from ..tuples import NamedTuple
 from .connections import Connected, read_connected
 from .gather import Answers, Gathered, ask, gather, portable
 from .host import parse_namespace

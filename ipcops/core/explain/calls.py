@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno as numbers
-from typing import Dict, Iterator, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, Optional, Tuple
 
 from ..errors import InputError, unknown_word
+from ..tuples import NamedTuple
 from . import files, posix, sysv
 from .cause import Cause, View
 from .objects import READ, WRITE, Ask, memory, protected_regular, refused, request, taken

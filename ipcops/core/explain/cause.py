@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..model import ENDLESS, Caller, Evidence, Gap, Table
 from ..rules.base import size
+from ..tuples import NamedTuple
 from ..verdicts.case import Case, missing
 
 STATES = ("reached", "near", "unknown", "per-request", "free")

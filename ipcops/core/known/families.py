@@ -7,8 +7,10 @@ somebody loads again.
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple, Optional, Pattern, Tuple
+from typing import Optional, Pattern, Tuple
+
+from ..patterns import late
+from ..tuples import NamedTuple
 
 
 class Family(NamedTuple):
@@ -22,32 +24,32 @@ class Family(NamedTuple):
 
 FAMILIES: Tuple[Family, ...] = (
     Family(
-        re.compile(r"/psm_[0-9a-f]{8}\Z"),
+        late(r"/psm_[0-9a-f]{8}\Z"),
         "/psm_*",
         "Python's multiprocessing.shared_memory",
         "CPython Lib/multiprocessing/shared_memory.py",
     ),
     Family(
-        re.compile(r"/sem\.mp-[0-9A-Za-z_]{8}\Z"),
+        late(r"/sem\.mp-[0-9A-Za-z_]{8}\Z"),
         "/sem.mp-*",
         "Python's multiprocessing",
         "CPython Lib/multiprocessing/synchronize.py",
     ),
     Family(
-        re.compile(r"/sem\.loky-(?P<pid>\d+)-\w+\Z"),
+        late(r"/sem\.loky-(?P<pid>\d+)-\w+\Z"),
         "/sem.loky-*",
         "joblib's loky",
         "joblib/loky, backend/synchronize.py",
     ),
     Family(
-        re.compile(r"/torch_(?P<pid>\d+)_\d+(_\d+)?\Z"),
+        late(r"/torch_(?P<pid>\d+)_\d+(_\d+)?\Z"),
         "/torch_*",
         "PyTorch",
         "pytorch, aten/src/ATen/MapAllocator.cpp",
     ),
-    Family(re.compile(r"/nccl-[0-9A-Za-z]{6}\Z"), "/nccl-*", "NCCL", "NVIDIA/nccl, src/misc/shmutils.cc"),
-    Family(re.compile(r"/vader_segment\.\S+\Z"), "/vader_segment.*", "Open MPI", "open-mpi/ompi issues 7220 and 7394"),
-    Family(re.compile(r"/open_mpi\.\d{4}\Z"), "/open_mpi.*", "Open MPI", "open-mpi/ompi, opal/mca/shmem/posix"),
+    Family(late(r"/nccl-[0-9A-Za-z]{6}\Z"), "/nccl-*", "NCCL", "NVIDIA/nccl, src/misc/shmutils.cc"),
+    Family(late(r"/vader_segment\.\S+\Z"), "/vader_segment.*", "Open MPI", "open-mpi/ompi issues 7220 and 7394"),
+    Family(late(r"/open_mpi\.\d{4}\Z"), "/open_mpi.*", "Open MPI", "open-mpi/ompi, opal/mca/shmem/posix"),
 )
 
 

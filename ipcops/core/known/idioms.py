@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Tuple
+from typing import Tuple
+
+from ..tuples import NamedTuple
 
 
 class Idiom(NamedTuple):

@@ -8,7 +8,9 @@ Docker's, containerd's and CRI-O's are missing on purpose: whoever reaches one i
 from __future__ import annotations
 
 import fnmatch
-from typing import NamedTuple, Optional, Tuple
+from typing import Optional, Tuple
+
+from ..tuples import NamedTuple
 
 
 class Public(NamedTuple):

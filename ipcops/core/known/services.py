@@ -5,7 +5,9 @@ Programs go by the name that /proc/PID/comm has, 15 characters at most.
 
 from __future__ import annotations
 
-from typing import FrozenSet, Iterable, NamedTuple, Optional, Tuple
+from typing import FrozenSet, Iterable, Optional, Tuple
+
+from ..tuples import NamedTuple
 
 # ---------------------------------------------------------------- who speaks in clear
 

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Set, 
 from ..errors import InputError, unknown_word
 from ..known.protections import SHIPPED
 from ..model import OVERFLOW_ID, POSIX_KINDS, REMOVABLE_KINDS, SYSV_KINDS
+from ..patterns import late
 from .policy import Policy, defaults, shipped
 from .sections import BUILT_IN, ProtectSection, RemoveSection
 from .settings import (
@@ -25,7 +26,7 @@ from .settings import (
 )
 from .values import parse_count, parse_duration, parse_key_range, parse_words, parse_yes
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+_NAME = late(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 _NAMED_SECTIONS = ("protect NAME", "remove NAME")
 _OVERFLOW_NAMES = (str(OVERFLOW_ID), "nobody", "nfsnobody")
 """The uid that unmapped ones read as, and what distributions call it."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import FrozenSet, Mapping, NamedTuple, Optional, Tuple
+from typing import FrozenSet, Mapping, Optional, Tuple
 
 from ..known.families import family_of
 from ..known.idioms import IDIOMS
 from ..model import OVERFLOW_ID
+from ..tuples import NamedTuple
 from .settings import MIN_AGE, NAMELESS
 
 

@@ -5,9 +5,10 @@ The file's documentation (``ipcops render policy``), its parser and the defaults
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from ..model import KINDS, REMOVABLE_KINDS
+from ..tuples import NamedTuple
 from .values import (
     parse_count,
     parse_directories,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from typing import Tuple
 
+from ..patterns import late
+
 _NUMBER = r"([0-9]{1,15}(?:\.[0-9]+)?)"
-_DURATION = re.compile(_NUMBER + r"\s*(s|m|h|d|w)?\Z")
+_DURATION = late(_NUMBER + r"\s*(s|m|h|d|w)?\Z")
 _SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_PERCENT = re.compile(_NUMBER + r"\s*%?\Z")
-_SIZE = re.compile(_NUMBER + r"\s*(?:([KMGT])(?:iB|B)?|B)?\Z", re.IGNORECASE)
+_PERCENT = late(_NUMBER + r"\s*%?\Z")
+_SIZE = late(_NUMBER + r"\s*(?:([KMGT])(?:iB|B)?|B)?\Z", re.IGNORECASE)
 _BYTES = {None: 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_COUNT = re.compile(r"[0-9]{1,9}\Z")
+_COUNT = late(r"[0-9]{1,9}\Z")
 
 
 def parse_duration(text: str) -> float:

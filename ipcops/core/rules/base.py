@@ -7,7 +7,6 @@ of ``ipcops rules`` are made from that.
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from typing import (
     Any,
@@ -18,7 +17,6 @@ from typing import (
     Iterator,
     List,
     Mapping,
-    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -26,6 +24,7 @@ from typing import (
 
 from ..model import INITIAL_IPC_NAMESPACE, FindingGroup, Protection, Table, Verdict
 from ..policy import Candidate
+from ..tuples import NamedTuple
 from ..verdicts import Case, judge
 from ..verdicts.case import AGELESS
 
@@ -379,6 +378,8 @@ def protection(case: Case, table: Table, row: int) -> Optional[Protection]:
 
 def on_file(command: str, place: str, table: Table, row: int) -> str:
     """Return the shell command that does *command* to a file below *place*, whatever its name holds."""
+    import shlex  # only what is leaked is removed
+
     path = place + table["path"][row]
     if path.isprintable():
         return "%s %s" % (command, shlex.quote(path))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..known.services import Match, asked_backlog, usually_clear
 from ..model import FindingGroup, Process, Table
+from ..tuples import NamedTuple
 from ..verdicts.case import Case, duration, some
 from ..verdicts.sockets import overflows
 from .base import rule

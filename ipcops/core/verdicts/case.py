@@ -7,10 +7,11 @@ namespace, or nothing yet.
 
 from __future__ import annotations
 
-from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
 
 from ..model import OVERFLOW_ID, Evidence, Gap, Process, Snapshot, Table, Verdict
 from ..policy import Policy
+from ..tuples import NamedTuple
 
 SLACK = 2.0
 """Seconds: kernel times are whole seconds and boot time is only known that well."""
