@@ -12,6 +12,7 @@ from ipcops.core import policy
 from ipcops.core.errors import unknown_word
 from ipcops.core.known.families import FAMILIES
 from ipcops.core.known.protections import SHIPPED
+from ipcops.show import alerts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ def _policy() -> dict[str, Any]:
         "protect_keys": policy.PROTECT_KEYS,
         "remove_keys": policy.REMOVE_KEYS,
         "shipped": SHIPPED,
-        "examples": [name for name in TEMPLATES if name != "policy"],
+        "examples": [f"policy-{name}" for name in EXAMPLES],
         **_families(),
     }
 
@@ -70,6 +71,7 @@ TEMPLATES = {
         )
         for name, about in EXAMPLES.items()
     },
+    "alerts": Template("prometheus/ipcops.rules.yml.j2", "alert rules for Prometheus", alerts.variables),
 }
 
 
