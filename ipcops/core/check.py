@@ -10,7 +10,7 @@ from typing import AbstractSet, Any, Callable, Dict, Iterator, List, Mapping, Op
 from .errors import InputError, unknown_word
 from .families import OTHER, PREFIX
 from .layout import printable
-from .model import ENDLESS, Report
+from .model import ENDLESS, REMOVABLE_KINDS, Report
 from .policy import Policy
 from .ranges import Range, parse_range
 from .tuples import NamedTuple
@@ -248,9 +248,7 @@ def check_report(report: Report, ranges: Mapping[str, Asked]) -> Report:
     families: Families = report["families"]
     sources = _values(families, "source_success")
     failed = {source for (source,), success in sources.items() if not success}
-    if any(_values(families, "orphans_undetermined").values()) or failed & {
-        kind for (kind,) in _values(families, "orphans_undetermined")
-    }:
+    if any(_values(families, "orphans_undetermined").values()) or failed & set(REMOVABLE_KINDS):
         failed.add("orphans")
     if not _values(families, "scan_complete")[()]:
         failed.add("complete")
@@ -328,4 +326,4 @@ def headline(state: str, words: str) -> str:
 
 def number(value: float) -> str:
     """Return a number without a needless fraction."""
-    return "%d" % value if value == int(value) else "%.6f" % value if value < 0.01 else "%g" % round(value, 6)
+    return "%d" % value if value == int(value) else ("%.6f" % value).rstrip("0").rstrip(".")
