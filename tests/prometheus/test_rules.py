@@ -177,11 +177,11 @@ def test_commands_that_people_are_told_to_run_are_right(where: str, command: str
 @pytest.mark.parametrize(
     ("name", "text", "why"),
     [
-        ("near_limit", "0", "near_limit: '0' is out of bounds"),
-        ("near_limit", "101", "near_limit: '101' is out of bounds"),
-        ("at_limit", "most", "at_limit: 'most' is no percentage"),
+        ("near_limit", "0", "near_limit: 0 is out of bounds; from 1 to 100"),
+        ("near_limit", "101", "near_limit: 101 is out of bounds"),
+        ("at_limit", "most", "at_limit: 'most' is no whole number"),
         ("full_within", "soon", "full_within: 'soon' is no duration"),
-        ("stale_after", "0", "stale_after: '0' is out of bounds"),
+        ("stale_after", "0", "stale_after: 0 is out of bounds; from 1 to 604800"),
         ("leak_objects", "-1", "leak_objects: '-1' is no whole number"),
         ("leak_bytes", "1 glass", "leak_bytes: '1 glass' is no size"),
         ("runbooks", 'x" y: "', "is no address"),
