@@ -92,7 +92,7 @@ SETTINGS = tuple(
         ),
         (
             "growth_window", "2h",
-            "What that pace is taken from: use must grow over all of it and over its last quarter, and not in one step.",
+            "What that pace is taken from: use must grow over all of it and its last quarter, and not in one step.",
             parse_span, 600, _WEEK,
         ),
         ("growth_floor", "25", "Below this % of a limit nothing is foretold.", parse_count, 1, 100),
