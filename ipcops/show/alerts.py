@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ipcops.core import policy
-from ipcops.core.errors import InputError, unknown_word
 from ipcops.core.policy import parse_count, parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 _AUDIT = {setting.name: setting.default for setting in policy.SETTINGS if setting.section == "audit"}
 _WEEK = 7 * 86400
 _MANY = 1_000_000_000
+
+Row = tuple[str, str, str, "Callable[[str], Any]", int | None, int | None]
+"""A setting: its name, its default as one writes it, its meaning, its parser (which raises ValueError), its bounds."""
 
 
 class Span(int):
@@ -49,83 +51,57 @@ def parse_address(text: str) -> str:
     return text
 
 
-class Setting(NamedTuple):
-    """One setting of the rules."""
-
-    name: str
-    default: str
-    """As one writes it."""
-    meaning: str
-    parse: Callable[[str], Any]
-    """From text to what the template gets. Raises ValueError."""
-    least: int | None = None
-    most: int | None = None
-
-    def value(self, text: str) -> Any:
-        """Return what the template gets. Raise InputError."""
-        try:
-            found = self.parse(text)
-        except ValueError as error:
-            raise InputError(f"{self.name}: '{text}' {error}") from error
-        if self.least is not None and self.most is not None and not self.least <= found <= self.most:
-            raise InputError("%s: %s is out of bounds; from %d to %d" % (self.name, text, self.least, self.most))
-        return found
-
-
-SETTINGS = tuple(
-    Setting(*row)
-    for row in (
-        ("near_limit", _AUDIT["near_limit"], "From this % of a limit on, IpcopsLimitNear.", parse_count, 1, 100),
-        ("at_limit", _AUDIT["at_limit"], "From this % of a limit on, IpcopsLimitReached.", parse_count, 1, 100),
-        (
-            "shm_near", _AUDIT["shm_full_high"],
-            "From this % of /dev/shm on, which may be well filled on purpose, IpcopsLimitNear.", parse_count, 1, 100,
-        ),
-        (
-            "shm_at", _AUDIT["shm_full_critical"], "From this % of /dev/shm on, IpcopsLimitReached.",
-            parse_count, 1, 100,
-        ),
-        ("limit_for", "10m", "How long a limit must be that near before it is told.", parse_span, 0, _WEEK),
-        (
-            "full_within", "4h", "How soon a limit must be used up, at its pace, to be IpcopsLimitFullSoon.",
-            parse_span, 600, 4 * _WEEK,
-        ),
-        (
-            "growth_window", "2h",
-            "What that pace is taken from: use must grow over all of it and its last quarter, and not in one step.",
-            parse_span, 600, _WEEK,
-        ),
-        ("growth_floor", "25", "Below this % of a limit nothing is foretold.", parse_count, 1, 100),
-        ("growth_for", "30m", "How long it must be foretold before it is told.", parse_span, 0, _WEEK),
-        ("leak_objects", "10", "So many orphans of one kind and owner are IpcopsLeak.", parse_count, 1, _MANY),
-        ("leak_bytes", "1G", "So is any number of orphans that take this much.", parse_size, 1, 1 << 60),
-        (
-            "leak_for", "2h", "How long they must be there; cleaning, which wants to see them twice, comes first.",
-            parse_span, 0, _WEEK,
-        ),
-        (
-            "leak_growth", "100",
-            "By so many the objects of an owner must grow in a day, and never shrink, to be IpcopsLeakGrowing.",
-            parse_count, 1, _MANY,
-        ),
-        (
-            "queue_idle", "30m", "How long nobody must receive of a queue with messages for it to be IpcopsQueueStuck.",
-            parse_span, 60, _WEEK,
-        ),
-        ("queue_full", "90", "From this % of its capacity on, a queue is IpcopsQueueFull.", parse_count, 1, 100),
-        ("queue_for", "10m", "How long a queue must be stuck or full before it is told.", parse_span, 0, _WEEK),
-        (
-            "scan_for", "15m", "How long ipcops must fail, be too slow, see too little or count wrongly.",
-            parse_span, 0, _WEEK,
-        ),
-        (
-            "stale_after", "15m",
-            "From this age on metrics are IpcopsMetricsStale; at least three intervals of the timer.",
-            parse_span, 1, _WEEK,
-        ),
-        ("stale_for", "2m", "How long metrics must be old, or gone, before it is told.", parse_span, 0, _WEEK),
-        ("runbooks", "docs/runbooks", "Where those who are called find these pages: your address.", parse_address),
-    )
+SETTINGS: tuple[Row, ...] = (
+    ("near_limit", _AUDIT["near_limit"], "From this % of a limit on, IpcopsLimitNear.", parse_count, 1, 100),
+    ("at_limit", _AUDIT["at_limit"], "From this % of a limit on, IpcopsLimitReached.", parse_count, 1, 100),
+    (
+        "shm_near", _AUDIT["shm_full_high"],
+        "From this % of /dev/shm on, which may be well filled on purpose, IpcopsLimitNear.", parse_count, 1, 100,
+    ),
+    (
+        "shm_at", _AUDIT["shm_full_critical"], "From this % of /dev/shm on, IpcopsLimitReached.",
+        parse_count, 1, 100,
+    ),
+    ("limit_for", "10m", "How long a limit must be that near before it is told.", parse_span, 0, _WEEK),
+    (
+        "full_within", "4h", "How soon a limit must be used up, at its pace, to be IpcopsLimitFullSoon.",
+        parse_span, 600, 4 * _WEEK,
+    ),
+    (
+        "growth_window", "2h",
+        "What that pace is taken from: use must grow over all of it and its last quarter, and not in one step.",
+        parse_span, 600, _WEEK,
+    ),
+    ("growth_floor", "25", "Below this % of a limit nothing is foretold.", parse_count, 1, 100),
+    ("growth_for", "30m", "How long it must be foretold before it is told.", parse_span, 0, _WEEK),
+    ("leak_objects", "10", "So many orphans of one kind and owner are IpcopsLeak.", parse_count, 1, _MANY),
+    ("leak_bytes", "1G", "So is any number of orphans that take this much.", parse_size, 1, 1 << 60),
+    (
+        "leak_for", "2h", "How long they must be there; cleaning, which wants to see them twice, comes first.",
+        parse_span, 0, _WEEK,
+    ),
+    (
+        "leak_growth", "100",
+        "By so many the objects of an owner must grow in a day, and never shrink, to be IpcopsLeakGrowing.",
+        parse_count, 1, _MANY,
+    ),
+    (
+        "queue_idle", "30m", "How long nobody must receive of a queue with messages for it to be IpcopsQueueStuck.",
+        parse_span, 60, _WEEK,
+    ),
+    ("queue_full", "90", "From this % of its capacity on, a queue is IpcopsQueueFull.", parse_count, 1, 100),
+    ("queue_for", "10m", "How long a queue must be stuck or full before it is told.", parse_span, 0, _WEEK),
+    (
+        "scan_for", "15m", "How long ipcops must fail, be too slow, see too little or count wrongly.",
+        parse_span, 0, _WEEK,
+    ),
+    (
+        "stale_after", "15m",
+        "From this age on metrics are IpcopsMetricsStale; at least three intervals of the timer.",
+        parse_span, 1, _WEEK,
+    ),
+    ("stale_for", "2m", "How long metrics must be old, or gone, before it is told.", parse_span, 0, _WEEK),
+    ("runbooks", "docs/runbooks", "Where those who are called find these pages.", parse_address, None, None),
 )  # fmt: skip
 """Every threshold of the rules. Shares of limits are the audit's, unless set otherwise."""
 
@@ -144,14 +120,3 @@ LIMITS = (
     ("pipe-user-pages-hard", "pipe", f"{_PAGES} / ignoring (owner) group_left ipcops_pipe_limit_user_hard_pages"),
 )
 """Limits by the names that ``ipcops explain`` has for them, what fails at them, and how much of them is used."""
-
-
-def variables(changes: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return what the template is filled with. Raise InputError for an unknown setting or a bad value."""
-    texts = {setting.name: setting.default for setting in SETTINGS}
-    for name in changes or {}:
-        if name not in texts:
-            raise unknown_word("setting", name, texts)
-    texts.update(changes or {})
-    values = {setting.name: setting.value(texts[setting.name]) for setting in SETTINGS}
-    return {**values, "settings": SETTINGS, "limits": LIMITS}

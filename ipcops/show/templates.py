@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ipcops.core import policy
-from ipcops.core.errors import unknown_word
+from ipcops.core.errors import InputError, unknown_word
 from ipcops.core.known.families import FAMILIES
 from ipcops.core.known.protections import SHIPPED
 from ipcops.show import alerts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 WIDTH = 96
 PLACE = Path(__file__).parent.parent / "templates"
@@ -49,6 +49,24 @@ def _families() -> dict[str, Any]:
     return {"families": [family.glob for family in FAMILIES if not family.glob.startswith("/sem.")]}
 
 
+def alert_words(asked: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return what the alert rules are filled with, some settings as asked. Raise InputError."""
+    texts = {name: default for name, default, *_ in alerts.SETTINGS}
+    for name in asked or {}:
+        if name not in texts:
+            raise unknown_word("setting", name, texts)
+    texts.update(asked or {})
+    words: dict[str, Any] = {"settings": alerts.SETTINGS, "limits": alerts.LIMITS}
+    for name, _, _, parse, least, most in alerts.SETTINGS:
+        try:
+            words[name] = parse(texts[name])
+        except ValueError as error:
+            raise InputError("%s: '%s' %s" % (name, texts[name], error)) from error
+        if least is not None and most is not None and not least <= words[name] <= most:
+            raise InputError("%s: %s is out of bounds; from %d to %d" % (name, texts[name], least, most))
+    return words
+
+
 def comment(text: str, hang: int = 0) -> str:
     """Return *text* as comment lines; further lines hang in by *hang*, as INI continuation wants."""
     lines = textwrap.wrap(text, WIDTH - 2, subsequent_indent=" " * hang, break_on_hyphens=False)
@@ -71,7 +89,7 @@ TEMPLATES = {
         )
         for name, about in EXAMPLES.items()
     },
-    "alerts": Template("prometheus/ipcops.rules.yml.j2", "alert rules for Prometheus", alerts.variables),
+    "alerts": Template("prometheus/ipcops.rules.yml.j2", "alert rules for Prometheus", alert_words),
 }
 
 

@@ -197,12 +197,12 @@ def test_a_setting_that_makes_no_sense_is_refused(name: str, text: str, why: str
 def test_every_setting_changes_the_rules_and_is_explained() -> None:
     usual = rendered()
     index = (RUNBOOKS / "README.md").read_text("utf-8")
-    for setting in alerts.SETTINGS:
+    for name, default, meaning, parse, _, _ in alerts.SETTINGS:
         other = {alerts.parse_span: "11m", parse_size: "7M", alerts.parse_address: "https://wiki.example.org/x"}
-        changed = rendered(**{setting.name: other.get(setting.parse, "17")})
-        assert changed.partition("groups:")[2] != usual.partition("groups:")[2], setting.name
-        assert re.search(rf"^# {setting.name} +{re.escape(setting.default)} ", usual, re.MULTILINE)
-        assert f"| `{setting.name}` | `{setting.default}` | {setting.meaning} |" in index
+        changed = rendered(**{name: other.get(parse, "17")})
+        assert changed.partition("groups:")[2] != usual.partition("groups:")[2], name
+        assert re.search(rf"^# {name} +{re.escape(default)} ", usual, re.MULTILINE)
+        assert f"| `{name}` | `{default}` | {meaning} |" in index
 
 
 def test_durations_are_written_as_prometheus_wants_them() -> None:
