@@ -298,32 +298,34 @@ class Directory:
     def publish(self, name: str, data: bytes) -> None:
         """Give a file that others read new content, 0644, whole or not at all; nothing else is left if that fails.
 
-        It is written without a name, where the file system can that, so a run that is killed leaves none. Several
-        may do this at once: the last is what stays. It need not outlast a crash: the next run writes it anew.
+        Several may do this at once: the last is what stays. It need not outlast a crash: the next run writes it anew.
         """
-        draft, named = ".ipcops-%d" % os.getpid(), False
-        try:
-            fd = self.create_unnamed()
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
-                raise
-            fd, named = self.create(draft), True
+        draft = ".ipcops-%d" % os.getpid()
         try:
             try:
-                write_all(fd, data)
-                os.fchmod(fd, 0o644)
-                if not named:
-                    with contextlib.suppress(FileNotFoundError):
-                        self.unlink(draft)  # of a run that was killed between this and the next two
-                    self.give_name(fd, draft)
-                    named = True
-            finally:
-                os.close(fd)
+                self._draft(draft, data, unnamed=True)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EEXIST):
+                    raise
+                with contextlib.suppress(FileNotFoundError):
+                    self.unlink(draft)  # of a run of this number that was killed
+                self._draft(draft, data, unnamed=False)
             self.rename(draft, name)
         except BaseException:
-            if named:
+            with contextlib.suppress(FileNotFoundError):
                 self.unlink(draft)
             raise
+
+    def _draft(self, name: str, data: bytes, *, unnamed: bool) -> None:
+        """Make a file of that name; *unnamed*: none is left by a run that is killed, where the file system can that."""
+        fd = self.create_unnamed() if unnamed else self.create(name)
+        try:
+            write_all(fd, data)
+            os.fchmod(fd, 0o644)
+            if unnamed:
+                self.give_name(fd, name)
+        finally:
+            os.close(fd)
 
     def pin(self, name: str) -> int:
         """Return a descriptor that means the file of this name, and not what a link leads to; nothing is opened."""

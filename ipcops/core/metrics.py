@@ -14,6 +14,7 @@ from .families import FAMILIES, MQ_LABELS, MSG_LABELS, OTHER, PREFIX
 from .layout import printable
 from .model import REMOVABLE_KINDS, SYSV_KINDS, Evidence, FindingGroup, Report, Table
 from .queuecost import owners_cost
+from .tally import sums
 from .verdicts import Case
 
 METRICS_SCHEMA = "ipcops.metrics/1"
@@ -318,15 +319,3 @@ def _fullest(counts: Sequence[Optional[int]], most: int, fill: Any) -> List[int]
     used = sorted((row for row, count in enumerate(counts) if count), key=lambda row: (-fill(row), row))[:most]
     empty = (row for row, count in enumerate(counts) if not count)
     return sorted([*used, *(row for row, _ in zip(empty, range(most - len(used))))])
-
-
-def sums(table: Table, page: int) -> Dict[str, int]:
-    """Return what the rows of a System V table sum up to, named as the kernel's counters are."""
-    if table.kind == "shm":
-        rows = {"shm_segments": len(table), "shm_pages": sum(-(-size // page) for size in table["size"])}
-        if "rss" in table:
-            rows.update(shm_resident_bytes=sum(table["rss"]), shm_swapped_bytes=sum(table["swap"]))
-        return rows
-    if table.kind == "sem":
-        return {"sem_sets": len(table), "sem_semaphores": sum(table["nsems"])}
-    return {"msg_queues": len(table), "msg_messages": sum(table["qnum"]), "msg_bytes": sum(table["cbytes"])}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from .. import fs
 from ..fs import Roots
 from ..kernel import Kernel
 from ..model import NOTHING, POSIX_KINDS, SYSV_KINDS, Counted, Evidence, Gap, Semaphores, ShmMount, Table
 from ..policy import Policy
+from ..tally import agree, sums
 from ..tuples import NamedTuple
 from . import devshm, host, limits, mounts, mqueue, sysvipc
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 FILE_KINDS = ("posix-shm", "posix-sem")
 SOCKET_KINDS = ("unix", "inet")
 IPC_KINDS = (*SYSV_KINDS, "posix-mq")
+
+_COUNTS = 5
+"""How often a table is read until it agrees with counters that stood still, since an object may come and go between."""
 
 _REMOVED = (22, 43)
 """EINVAL, EIDRM: the object was removed since the table was read (semctl(2))."""
@@ -115,11 +120,15 @@ def _sysv(
     tables: Dict[str, Table] = {}
     counted: Dict[str, Counted] = {}
     for kind in kinds:
-        before = _counters(kernel, kind, gaps) if counters else None
-        table, missing = sysvipc.read_table(roots.proc, kernel, kind)
-        gaps += missing
-        if before is not None:
+        for _ in range(_COUNTS):
+            before = _counters(kernel, kind, gaps) if counters else None
+            table, missing = sysvipc.read_table(roots.proc, kernel, kind)
+            if before is None:
+                break
             counted[kind] = Counted(before, steady=before == _counters(kernel, kind, gaps))
+            if table is None or not counted[kind].steady or agree(sums(table, fs.page_size()), before):
+                break
+        gaps += missing
         if table is not None:
             tables[kind] = table
     return tables, counted
