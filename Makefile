@@ -18,9 +18,10 @@ CONTAINER_TOOLS := podman:podman '/usr/*bin/runc:runc' /usr/bin/conmon:conmon '/
 	/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 CONTAINER_CACHE = $${XDG_CACHE_HOME:-$$HOME/.cache}/ipcops-tests
 
-# What the tests of the monitoring chain run (tests/prometheus).
+# What the tests of the monitoring chain run (tests/prometheus, tests/kernel/test_nrpe.py).
 MONITOR_TOOLS := promtool:prometheus prometheus-node-exporter:prometheus-node-exporter \
-	prometheus-alertmanager:prometheus-alertmanager
+	prometheus-alertmanager:prometheus-alertmanager /usr/sbin/nrpe:nagios-nrpe-server \
+	/usr/lib/nagios/plugins/check_nrpe:nagios-nrpe-plugin
 
 # Without a network pip gives up in seconds: `make audit` then goes on without it.
 PIP := PIP_RETRIES=$${PIP_RETRIES-1} PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(PYTHON) -m pip install --quiet
