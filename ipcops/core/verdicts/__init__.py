@@ -5,29 +5,32 @@ Whatever cannot be proven is ``unknown``; see rules 1 to 8 under "Safety" in doc
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Sequence
+import importlib
+from typing import Dict, List, Sequence, Tuple
 
 from ..model import Verdict
-from . import devshm, fifo, held, mqueue, msg, sem, shm, sockets
 from .case import Case
 
 __all__ = ["JUDGES", "Case", "judge"]
 
-JUDGES: Dict[str, Callable[[Case, Sequence[int]], List[Verdict]]] = {
-    "shm": shm.judge,
-    "sem": sem.judge,
-    "msg": msg.judge,
-    "posix-shm": devshm.judge_shm,
-    "posix-sem": devshm.judge_sem,
-    "posix-mq": mqueue.judge,
-    "fifo": fifo.judge_fifo,
-    "pipe": fifo.judge_pipe,
-    "unix": sockets.judge_unix,
-    "inet": sockets.judge_inet,
-    "lock": held.judge,
+JUDGES: Dict[str, Tuple[str, str]] = {
+    "shm": ("shm", "judge"),
+    "sem": ("sem", "judge"),
+    "msg": ("msg", "judge"),
+    "posix-shm": ("devshm", "judge_shm"),
+    "posix-sem": ("devshm", "judge_sem"),
+    "posix-mq": ("mqueue", "judge"),
+    "fifo": ("fifo", "judge_fifo"),
+    "pipe": ("fifo", "judge_pipe"),
+    "unix": ("sockets", "judge_unix"),
+    "inet": ("sockets", "judge_inet"),
+    "lock": ("held", "judge"),
 }
+"""Kind to the file here, and the function in it, that judges it: only what is judged is loaded."""
 
 
 def judge(case: Case, kind: str, rows: Sequence[int]) -> List[Verdict]:
     """Return the verdict of each of the given rows of a kind's table."""
-    return JUDGES[kind](case, rows)
+    file, function = JUDGES[kind]
+    verdicts: List[Verdict] = getattr(importlib.import_module("." + file, __name__), function)(case, rows)
+    return verdicts
