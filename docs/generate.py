@@ -15,7 +15,8 @@ sys.path.insert(0, str(DOCS.parent))
 from ipcops.core.check import METRICS, thresholds  # noqa: E402
 from ipcops.core.families import COUNTERS, FAMILIES, OTHER, PREFIX  # noqa: E402
 from ipcops.core.policy import PROTECT_KEYS, REMOVE_KEYS, SETTINGS, defaults  # noqa: E402
-from ipcops.core.rules import RULES, Rule  # noqa: E402
+from ipcops.core.rules.base import Rule  # noqa: E402
+from ipcops.core.rules.catalogue import RULES  # noqa: E402
 
 MADE = "<!-- made by docs/generate.py from the rule itself; edit that -->"
 

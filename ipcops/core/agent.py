@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-from typing import Any, Dict, List, NoReturn, Optional, Sequence
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 
 from . import exits
 from .consent import consented
@@ -18,9 +18,26 @@ from .options import HELP, default_format
 from .policy import parse_duration
 from .run import run, status
 
+PROG = "python3 -m ipcops.core"
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Knows its width: every option is tried on one, which would ask for the terminal's by a large module."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=80)
+
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are ours: raised, not printed from deep inside."""
+
+    def __init__(self, **about: Any) -> None:
+        super().__init__(formatter_class=_Formatter, **about)
+
+    def format_help(self) -> str:
+        """Return the help, as wide as the terminal."""
+        self.formatter_class = argparse.HelpFormatter
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         raise InputError("%s; see --help" % message)
@@ -35,105 +52,165 @@ def seconds(text: str) -> float:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the agent's command line."""
-    default = " (default: %(default)s)"
-    top = _Parser(prog="python3 -m ipcops.core", description=HELP["ipcops"])
-    commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    common = _Parser(add_help=False)
-    common.add_argument("--format", choices=("table", "json"), help=HELP["format"] + " (default: table)")
-    common.add_argument("--output", metavar="FILE", help=HELP["output"])
-    common.add_argument("--debug", action="store_true", help=HELP["debug"])
-    looking = _Parser(add_help=False)
-    looking.add_argument("--policy", metavar="FILE", help=HELP["policy"])
-    looking.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
-    looking.add_argument("--all-namespaces", action="store_true", help=HELP["all_namespaces"])
-    looking.add_argument("--probe", action="store_true", help=HELP["probe"])
-
-    audit = commands.add_parser("audit", parents=[common, looking], help=HELP["audit"], description=HELP["audit"])
-    audit.add_argument("--kind", dest="kinds", action="append", metavar="KIND", help=HELP["kind"])
-    audit.add_argument("--rule", dest="rules", action="append", metavar="RULE", help=HELP["rule"])
-    audit.add_argument("--min-severity", metavar="SEVERITY", help=HELP["min_severity"])
-    audit.add_argument("--fail-on", default="medium", metavar="SEVERITY", help=HELP["fail_on"] + default)
-    audit.add_argument("--require-complete", action="store_true", help=HELP["require_complete"])
-    audit.add_argument("--samples", type=int, metavar="N", help=HELP["samples"])
-    audit.add_argument("--interval", type=seconds, default=1.0, metavar="SECONDS", help=HELP["interval"] + default)
-
-    listing = commands.add_parser("list", parents=[common, looking], help=HELP["list"], description=HELP["list"])
-    listing.add_argument("kinds", nargs="*", metavar="KIND", help=HELP["kind"])
-    listing.add_argument("--verdict", dest="verdicts", action="append", metavar="VERDICT", help=HELP["verdict"])
-    listing.add_argument("--owner", metavar="USER", help=HELP["owner"])
-    listing.add_argument("--sort", metavar="ORDER", help=HELP["sort"])
-
-    show = commands.add_parser("show", parents=[common, looking], help=HELP["show"], description=HELP["show"])
-    show.add_argument("objects", nargs="+", metavar="KIND:ID", help=HELP["object"])
-
-    rules = commands.add_parser("rules", parents=[common], help=HELP["rules"], description=HELP["rules"])
-    rules.add_argument("rules", nargs="*", metavar="RULE", help=HELP["rules_named"])
-
-    explain = commands.add_parser("explain", parents=[common], help=HELP["explain"], description=HELP["explain"])
-    explain.add_argument("call", nargs="?", metavar="CALL", help=HELP["call"])
-    explain.add_argument("errno", nargs="?", metavar="ERRNO", help=HELP["errno"])
-    explain.add_argument("--policy", metavar="FILE", help=HELP["policy"])
-    explain.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
-
-    metrics = commands.add_parser("metrics", parents=[common], help=HELP["metrics"], description=HELP["metrics"])
-    metrics.add_argument("--textfile", metavar="PATH", help=HELP["textfile"])
-    metrics.add_argument("--policy", metavar="FILE", help=HELP["policy"])
-    metrics.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
-
-    check = commands.add_parser("check", parents=[common], help=HELP["check"], description=HELP["check"])
-    check.add_argument("--warning", action="append", metavar="METRIC=RANGE", help=HELP["warning"])
-    check.add_argument("--critical", action="append", metavar="METRIC=RANGE", help=HELP["critical"])
-    check.add_argument("--policy", metavar="FILE", help=HELP["policy"])
-    check.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
-
-    _cleaning(commands, common)
+    """Return the parser of the agent's command line, with every command."""
+    top = _Parser(prog=PROG, description=HELP["ipcops"])
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", prog=PROG)
+    for name, add in COMMANDS.items():
+        add(commands.add_parser(name, help=HELP[name], description=HELP[name]))
     return top
 
 
-def _cleaning(commands: Any, common: _Parser) -> None:
-    """Add the commands that change something, and those that tell of it."""
-    policy = _Parser(add_help=False)
-    policy.add_argument("--policy", metavar="FILE", help=HELP["policy"])
-    looking = _Parser(add_help=False, parents=[policy])
-    looking.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
+def parsed(words: Sequence[str]) -> Dict[str, Any]:
+    """Return what the command line says. Only the command that it begins with is built. Raise InputError."""
+    name = words[0] if words else "--help"
+    if name not in COMMANDS:
+        return vars(parser().parse_args([name, *words[1:]]))
+    one = _Parser(prog="%s %s" % (PROG, name), description=HELP[name])
+    COMMANDS[name](one)
+    return {"command": name, **vars(one.parse_args(words[1:]))}
 
-    clean = commands.add_parser("clean", parents=[common, looking], help=HELP["clean"], description=HELP["clean"])
-    clean.add_argument("objects", nargs="*", metavar="KIND:ID", help=HELP["named"])
-    clean.add_argument("--apply", action="store_true", help=HELP["apply"])
-    clean.add_argument("--yes", action="store_true", help=HELP["yes"])
-    clean.add_argument("--plan", metavar="FILE", help=HELP["plan"])
-    clean.add_argument("--kind", dest="kinds", action="append", metavar="KIND", help=HELP["removable"])
-    clean.add_argument("--owner", metavar="USER", help=HELP["owner"])
-    clean.add_argument("--min-age", type=seconds, metavar="AGE", help=HELP["min_age"])
-    clean.add_argument("--max-removals", type=int, metavar="N", help=HELP["max_removals"])
-    clean.add_argument("--with-data", action="store_true", help=HELP["with_data"])
-    clean.add_argument("--job-ended", metavar="USER", help=HELP["job_ended"])
-    clean.add_argument("--notify", action="store_true", help=HELP["notify"])
-    clean.add_argument("--backup", metavar="DIR", help=HELP["backup_dir"])
-    clean.add_argument("--no-backup", action="store_true", help=HELP["no_backup"])
-    clean.add_argument("--exit-code", action="store_true", help=HELP["exit_code"])
 
-    backup = commands.add_parser("backup", parents=[common, looking], help=HELP["backup"], description=HELP["backup"])
-    backup.add_argument("objects", nargs="+", metavar="KIND:ID", help=HELP["object"])
-    backup.add_argument("--backup", dest="directory", metavar="DIR", help=HELP["backup_dir"])
+# ---------------------------------------------------------------- options of several commands
 
-    restore = commands.add_parser(
-        "restore", parents=[common, policy], help=HELP["restore"], description=HELP["restore"]
-    )
-    restore.add_argument("backup", metavar="BACKUP", help=HELP["saved"])
-    restore.add_argument("objects", nargs="*", metavar="KIND:ID", help=HELP["wanted"])
+_DEFAULT = " (default: %(default)s)"
 
-    journal = commands.add_parser(
-        "journal", parents=[common, policy], help=HELP["journal"], description=HELP["journal"]
-    )
-    journal.add_argument("--since", metavar="WHEN", help=HELP["since"])
-    journal.add_argument("--kind", dest="kinds", nargs=1, metavar="KIND", help=HELP["journal_kind"])
-    journal.add_argument("--key", metavar="KEY", help=HELP["journal_key"])
 
-    changing = commands.add_parser("set", parents=[common, looking], help=HELP["set"], description=HELP["set"])
-    changing.add_argument("objects", nargs=1, metavar="KIND:ID", help=HELP["object"])
-    changing.add_argument("changes", nargs="+", metavar="NAME=VALUE", help=HELP["change"])
+def _common(to: _Parser) -> None:
+    to.add_argument("--format", choices=("table", "json"), help=HELP["format"] + " (default: table)")
+    to.add_argument("--output", metavar="FILE", help=HELP["output"])
+    to.add_argument("--debug", action="store_true", help=HELP["debug"])
+
+
+def _policy(to: _Parser) -> None:
+    to.add_argument("--policy", metavar="FILE", help=HELP["policy"])
+
+
+def _looking(to: _Parser) -> None:
+    _common(to)
+    _policy(to)
+    to.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
+
+
+def _everywhere(to: _Parser) -> None:
+    _looking(to)
+    to.add_argument("--all-namespaces", action="store_true", help=HELP["all_namespaces"])
+    to.add_argument("--probe", action="store_true", help=HELP["probe"])
+
+
+# ---------------------------------------------------------------- commands that look
+
+
+def _audit(to: _Parser) -> None:
+    _everywhere(to)
+    to.add_argument("--kind", dest="kinds", action="append", metavar="KIND", help=HELP["kind"])
+    to.add_argument("--rule", dest="rules", action="append", metavar="RULE", help=HELP["rule"])
+    to.add_argument("--min-severity", metavar="SEVERITY", help=HELP["min_severity"])
+    to.add_argument("--fail-on", default="medium", metavar="SEVERITY", help=HELP["fail_on"] + _DEFAULT)
+    to.add_argument("--require-complete", action="store_true", help=HELP["require_complete"])
+    to.add_argument("--samples", type=int, metavar="N", help=HELP["samples"])
+    to.add_argument("--interval", type=seconds, default=1.0, metavar="SECONDS", help=HELP["interval"] + _DEFAULT)
+
+
+def _list(to: _Parser) -> None:
+    _everywhere(to)
+    to.add_argument("kinds", nargs="*", metavar="KIND", help=HELP["kind"])
+    to.add_argument("--verdict", dest="verdicts", action="append", metavar="VERDICT", help=HELP["verdict"])
+    to.add_argument("--owner", metavar="USER", help=HELP["owner"])
+    to.add_argument("--sort", metavar="ORDER", help=HELP["sort"])
+
+
+def _show(to: _Parser) -> None:
+    _everywhere(to)
+    to.add_argument("objects", nargs="+", metavar="KIND:ID", help=HELP["object"])
+
+
+def _rules(to: _Parser) -> None:
+    _common(to)
+    to.add_argument("rules", nargs="*", metavar="RULE", help=HELP["rules_named"])
+
+
+def _explain(to: _Parser) -> None:
+    _common(to)
+    to.add_argument("call", nargs="?", metavar="CALL", help=HELP["call"])
+    to.add_argument("errno", nargs="?", metavar="ERRNO", help=HELP["errno"])
+    to.add_argument("--policy", metavar="FILE", help=HELP["policy"])
+    to.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
+
+
+def _metrics(to: _Parser) -> None:
+    _looking(to)
+    to.add_argument("--textfile", metavar="PATH", help=HELP["textfile"])
+
+
+def _check(to: _Parser) -> None:
+    _looking(to)
+    for name in ("warning", "critical"):
+        to.add_argument("--" + name, action="append", metavar="METRIC=RANGE", help=HELP[name])
+
+
+# ---------------------------------------------------------------- commands that change something, or tell of it
+
+
+def _clean(to: _Parser) -> None:
+    _looking(to)
+    to.add_argument("objects", nargs="*", metavar="KIND:ID", help=HELP["named"])
+    to.add_argument("--apply", action="store_true", help=HELP["apply"])
+    to.add_argument("--yes", action="store_true", help=HELP["yes"])
+    to.add_argument("--plan", metavar="FILE", help=HELP["plan"])
+    to.add_argument("--kind", dest="kinds", action="append", metavar="KIND", help=HELP["removable"])
+    to.add_argument("--owner", metavar="USER", help=HELP["owner"])
+    to.add_argument("--min-age", type=seconds, metavar="AGE", help=HELP["min_age"])
+    to.add_argument("--max-removals", type=int, metavar="N", help=HELP["max_removals"])
+    to.add_argument("--with-data", action="store_true", help=HELP["with_data"])
+    to.add_argument("--job-ended", metavar="USER", help=HELP["job_ended"])
+    to.add_argument("--notify", action="store_true", help=HELP["notify"])
+    to.add_argument("--backup", metavar="DIR", help=HELP["backup_dir"])
+    to.add_argument("--no-backup", action="store_true", help=HELP["no_backup"])
+    to.add_argument("--exit-code", action="store_true", help=HELP["exit_code"])
+
+
+def _backup(to: _Parser) -> None:
+    _looking(to)
+    to.add_argument("objects", nargs="+", metavar="KIND:ID", help=HELP["object"])
+    to.add_argument("--backup", dest="directory", metavar="DIR", help=HELP["backup_dir"])
+
+
+def _restore(to: _Parser) -> None:
+    _common(to)
+    _policy(to)
+    to.add_argument("backup", metavar="BACKUP", help=HELP["saved"])
+    to.add_argument("objects", nargs="*", metavar="KIND:ID", help=HELP["wanted"])
+
+
+def _journal(to: _Parser) -> None:
+    _common(to)
+    _policy(to)
+    to.add_argument("--since", metavar="WHEN", help=HELP["since"])
+    to.add_argument("--kind", dest="kinds", nargs=1, metavar="KIND", help=HELP["journal_kind"])
+    to.add_argument("--key", metavar="KEY", help=HELP["journal_key"])
+
+
+def _set(to: _Parser) -> None:
+    _looking(to)
+    to.add_argument("objects", nargs=1, metavar="KIND:ID", help=HELP["object"])
+    to.add_argument("changes", nargs="+", metavar="NAME=VALUE", help=HELP["change"])
+
+
+COMMANDS: Dict[str, Callable[[_Parser], None]] = {
+    "audit": _audit,
+    "list": _list,
+    "show": _show,
+    "rules": _rules,
+    "explain": _explain,
+    "metrics": _metrics,
+    "check": _check,
+    "clean": _clean,
+    "backup": _backup,
+    "restore": _restore,
+    "journal": _journal,
+    "set": _set,
+}
+"""Name to what adds its options."""
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -142,13 +219,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     words: List[str] = list(sys.argv[1:] if arguments is None else arguments)
 
     def work() -> int:
-        request: Dict[str, Any] = vars(parser().parse_args(words or ["--help"]))
+        request: Dict[str, Any] = parsed(words)
         request["format"] = request["format"] or default_format(request["command"], request["output"])
-        width = 80
-        if sys.stdout and sys.stdout.isatty():
-            import shutil
-
-            width = shutil.get_terminal_size((80, 24)).columns
+        width = _width()
         report = consented(request, run, lambda planned: text_of({**request, "format": "table"}, planned, width))
         if report is None:
             return exits.DONE
@@ -156,3 +229,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return status(request, report)
 
     return guarded(work, debug="--debug" in words, name="ipcops", plugin=words[:1] == ["check"])
+
+
+def _width() -> int:
+    """Return how wide the terminal is; 80 where there is none."""
+    if not (sys.stdout and sys.stdout.isatty()):
+        return 80
+    import shutil  # with its compressors it takes longer to load than a terminal is missed
+
+    return shutil.get_terminal_size((80, 24)).columns

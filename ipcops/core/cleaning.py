@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from .apply import apply_plan, settle
 from .cleanreport import clean_report, held_bytes, with_outcomes
 from .collect.host import read_host
 from .collect.snapshot import Look, take
 from .collect.users import read_uids
 from .errors import InputError, IpcopsError, unknown_word
 from .fs import Roots, read_text
-from .journal import Journal, caller
-from .keeping import means_of, pack_path
 from .kernel import Kernel
 from .model import REMOVABLE_KINDS, Kept, Plan, Report, Request, Snapshot, Table
 from .naming import matching, parse_object, require_objects, require_removable, require_something
-from .notify import Notice, send
 from .plan import Ask, identity, identity_of, make_plan
 from .planfile import Agreed, asked_of, parse_plan
 from .policy import Policy
@@ -297,6 +293,10 @@ class _Run:
 
     def applied(self, agreed: Optional[Mapping[str, Any]]) -> Report:
         """Carry out the plan, under the lock; before it is made, what a run that was killed left is put right."""
+        from .apply import apply_plan, settle  # what removes is loaded by no run that only plans
+        from .journal import Journal, caller
+        from .keeping import means_of
+
         means = means_of(self.request, self.policy, self.roots, self.kernel)
         with Journal(self.state, self.policy, caller("clean"), read_host(self.roots.proc).boot_id) as journal:
             settled = settle(journal, means)
@@ -329,6 +329,8 @@ class _Run:
         elsewhere = self.request.get("backup")
         if elsewhere is None:
             return {"directory": self.state.backups, "names": list(batches)}
+        from .keeping import pack_path
+
         directory = os.path.abspath(elsewhere)
         return {"directory": directory, "names": [pack_path(directory, batch) for batch in batches]}
 
@@ -338,6 +340,8 @@ class _Run:
         """Tell owners of what a later run takes and of what only they can give up; note what they were told of."""
         if not self.asked.get("notify") or self.request.get("preview"):
             return report
+        from .notify import Notice, send
+
         snapshot, whole = planned.case.snapshot, planned.whole
         before = self.state.announced.read(snapshot.host.boot_id, snapshot.uptime)
         news: Dict[int, List[_New]] = {}

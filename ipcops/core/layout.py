@@ -107,7 +107,7 @@ def plain(blocks: Iterable[Block], width: int = 80) -> Iterator[str]:
 
 def _plain_para(para: Para, width: int) -> Iterator[str]:
     text = "".join(span.text for span in para.spans)
-    import textwrap
+    import textwrap  # names alone are not wrapped
 
     lines = textwrap.wrap(
         text,

@@ -13,7 +13,8 @@ from .kernel import Kernel
 from .metrics import failed_report, metrics_report
 from .model import KINDS, SEVERITIES, FindingGroup, Report, Request
 from .policy import Policy
-from .rules import Rule, rules_of
+from .rules.base import Rule
+from .rules.chosen import rules_of
 from .verdicts import Case, sem
 
 Judge = Callable[[Case, Iterable[Rule], Sequence[str], Sequence[str]], List[FindingGroup]]

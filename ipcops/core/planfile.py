@@ -6,7 +6,6 @@ may go is asked anew, of the host and of the policy.
 
 from __future__ import annotations
 
-import json
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .errors import InputError
@@ -112,6 +111,8 @@ def action_fields(action: Action) -> Dict[str, Any]:
 
 def parse_plan(text: str, path: str) -> Dict[str, Any]:
     """Return the plan in a report that ``clean --output`` saved. Raise InputError naming *path* and what is wrong."""
+    import json  # a plan is rarely read again
+
     try:
         report = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -152,6 +153,8 @@ Identity = Tuple[str, Any, str]
 
 
 def _identity(kind: str, number: Any, expect: Mapping[str, Any]) -> Identity:
+    import json
+
     return kind, number, json.dumps(expect, sort_keys=True)
 
 

@@ -5,12 +5,13 @@ https://nagios-plugins.org/doc/guidelines.html#THRESHOLDFORMAT
 
 from __future__ import annotations
 
-from .patterns import late
+import re
+
 from .tuples import NamedTuple
 
 ENDLESS = float("inf")
 _NUMBER = r"-?(?:[0-9]{1,20}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})"
-_RANGE = late(r"(@?)(?:(~|%s)?(:))?(%s)?\Z" % (_NUMBER, _NUMBER))
+_RANGE = r"(@?)(?:(~|%s)?(:))?(%s)?\Z" % (_NUMBER, _NUMBER)
 
 
 class Range(NamedTuple):
@@ -39,7 +40,7 @@ ALWAYS = Range(-ENDLESS, ENDLESS, inside=True, text="@~:")
 
 def parse_range(text: str) -> Range:
     """Return the range that *text* means. Raise ValueError where it is none, or reports no value from 0 on, or all."""
-    found = _RANGE.match(text)
+    found = re.match(_RANGE, text)
     if not found or not (found.group(3) or found.group(4)):
         raise ValueError("'%s' is no range; write 10, 10:, ~:10, 10:20 or @10:20" % text)
     at, start, _, end = found.groups()

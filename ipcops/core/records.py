@@ -8,9 +8,7 @@ one format string per row.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from string import Formatter
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple
 
 Template = Any
@@ -42,6 +40,8 @@ class Text:
 
 
 def _names(template: str) -> List[str]:
+    from string import Formatter  # compiles patterns, which only sentences are worth
+
     return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
 
 
@@ -61,23 +61,27 @@ def _encoded(values: Sequence[Any]) -> Tuple[str, Sequence[Any]]:
     """Return the ``%`` conversion and the column that fills it with JSON."""
     if isinstance(values, memoryview):
         return "%d", values
+    from json import dumps  # text for a person needs none of it
+
     types = set(map(type, values))
     if types <= {int}:
         return "%d", values
     if len(types & {bool, int, float}) > 1 or float in types:  # equal, and yet other words: 1, 1.0 and true
-        return "%s", list(map(json.dumps, values))
+        return "%s", list(map(dumps, values))
     try:
-        return "%s", formatted(values, json.dumps)
+        return "%s", formatted(values, dumps)
     except TypeError:  # unhashable: dictionaries and lists, often one object many times
         known: Dict[int, str] = {}
         for value in values:
             if id(value) not in known:
-                known[id(value)] = json.dumps(value)
+                known[id(value)] = dumps(value)
         return "%s", [known[id(value)] for value in values]
 
 
 def _inside_string(values: Iterable[str]) -> List[str]:
-    return formatted(values, lambda text: json.dumps(text)[1:-1])
+    from json import dumps
+
+    return formatted(values, lambda text: dumps(text)[1:-1])
 
 
 class Records(Sequence):  # type: ignore[type-arg]  # Sequence[...] is no base class on Python 3.9's mypy view
@@ -128,6 +132,9 @@ def _resolved(node: Template, row: int) -> Any:
 
 
 def _compile(node: Template, parts: List[str], columns: List[Sequence[Any]]) -> None:
+    from json import dumps
+    from string import Formatter
+
     if isinstance(node, Column):
         conversion, values = _encoded(node.values)
         parts.append(conversion)
@@ -135,7 +142,7 @@ def _compile(node: Template, parts: List[str], columns: List[Sequence[Any]]) -> 
     elif isinstance(node, Text):
         parts.append('"')
         for literal, name, _, _ in Formatter().parse(node.template):
-            parts.append(json.dumps(literal)[1:-1].replace("%", "%%"))
+            parts.append(dumps(literal)[1:-1].replace("%", "%%"))
             if name is not None:
                 parts.append("%s")
                 columns.append(_inside_string(node.columns[name]))
@@ -143,7 +150,7 @@ def _compile(node: Template, parts: List[str], columns: List[Sequence[Any]]) -> 
     elif isinstance(node, dict):
         parts.append("{")
         for number, (key, value) in enumerate(node.items()):
-            parts.append((", " if number else "") + json.dumps(key).replace("%", "%%") + ": ")
+            parts.append((", " if number else "") + dumps(key).replace("%", "%%") + ": ")
             _compile(value, parts, columns)
         parts.append("}")
     elif isinstance(node, list):
@@ -154,7 +161,7 @@ def _compile(node: Template, parts: List[str], columns: List[Sequence[Any]]) -> 
             _compile(value, parts, columns)
         parts.append("]")
     else:
-        parts.append(json.dumps(node).replace("%", "%%"))
+        parts.append(dumps(node).replace("%", "%%"))
 
 
 class Chain(Sequence):  # type: ignore[type-arg]  # as above
@@ -190,18 +197,20 @@ class Chain(Sequence):  # type: ignore[type-arg]  # as above
 
 def json_text(report: Dict[str, Any]) -> Iterator[str]:
     """Yield the JSON of *report* in pieces: one line per top-level field and per row."""
+    from json import dumps
+
     yield "{"
     for number, (key, value) in enumerate(report.items()):
-        yield ("," if number else "") + "\n" + json.dumps(key) + ": "
+        yield ("," if number else "") + "\n" + dumps(key) + ": "
         if isinstance(value, (Records, Chain, list)):
             yield "["
             first = True
-            for batch in _batches(map(json.dumps, value) if isinstance(value, list) else value.json_lines()):
+            for batch in _batches(map(dumps, value) if isinstance(value, list) else value.json_lines()):
                 yield ("\n" if first else ",\n") + ",\n".join(batch)
                 first = False
             yield "]"
         else:
-            yield json.dumps(value)
+            yield dumps(value)
     yield "\n}\n"
 
 

@@ -23,7 +23,6 @@ from .model import (
     Verdict,
 )
 from .records import Chain, Column, Records, Text, formatted
-from .rules import BY_ID
 from .rules.base import TOPICS, ages, protection, size
 from .verdicts import Case, judge
 from .verdicts.case import duration
@@ -171,6 +170,8 @@ def audit_report(
 
 
 def _rank(group: FindingGroup) -> Tuple[int, int, str]:
+    from .rules.catalogue import BY_ID  # only an audit has findings
+
     return SEVERITIES.index(group.severity), TOPICS.index(BY_ID[group.rule].topic), group.rule
 
 

@@ -10,16 +10,18 @@ import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from . import exits, fs
-from .collect.snapshot import Look, take
-from .collect.users import read_uids
 from .errors import InputError, unknown_word
 from .fs import Roots, host_roots
-from .kernel import Kernel
 from .model import KINDS, REMOVABLE_KINDS, SEVERITIES, VERDICTS, FindingGroup, Report, Request, Snapshot
 from .naming import matching, parse_object, require_objects, require_something
 from .policy import DEFAULT_PATH, Policy, defaults, parse_policy
-from .rules import Rule
-from .verdicts import Case, sem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .collect.snapshot import Look
+    from .kernel import Kernel
+    from .rules.base import Rule
+    from .verdicts import Case
 
 RULES_SCHEMA = "ipcops.rules/1"
 ORDERS = ("id", "size", "age", "owner")
@@ -47,6 +49,8 @@ def run(request: Request, roots: Optional[Roots] = None, kernel: Optional[Kernel
         raise unknown_word("command", command, [*commands, "rules"])
     _check(request)
     policy = read_policy(request.get("policy"))
+    from .kernel import Kernel  # the rules are told without asking it
+
     return commands[command](request, policy, roots or host_roots(), kernel or Kernel())
 
 
@@ -88,18 +92,22 @@ def read_policy(path: Optional[str]) -> Policy:
 
 
 def _rule_ids() -> Iterator[str]:
-    from .rules import BY_ID  # the whole catalogue, which numbers alone need not
+    """Yield the ids of the rules; loads them only where somebody wants to know."""
+    from .rules.catalogue import BY_ID
 
     yield from BY_ID
 
 
 def _check(request: Request) -> None:
     """Refuse what no report could answer, naming the nearest valid word."""
-    for key, what, known in (("kinds", "kind", KINDS), ("rules", "rule", ()), ("verdicts", "verdict", VERDICTS)):
+    for key, what, known in (
+        ("kinds", "kind", KINDS),
+        ("rules", "rule", tuple(_rule_ids()) if request.get("rules") else ()),
+        ("verdicts", "verdict", VERDICTS),
+    ):
         for word in request.get(key) or ():
-            words = known or tuple(_rule_ids())
-            if word not in words:
-                raise unknown_word(what, word, words)
+            if word not in known:
+                raise unknown_word(what, word, known)
     for key, what, choices in (
         ("min_severity", "severity", SEVERITIES),
         ("fail_on", "severity", FAIL_ON),
@@ -118,9 +126,10 @@ def _check(request: Request) -> None:
 
 
 def _audit(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .collect.snapshot import take
     from .report import HOST, audit_report
-    from .rules import BY_ID, RULES
     from .rules.base import undecided
+    from .rules.catalogue import BY_ID, RULES
 
     chosen = [BY_ID[rule] for rule in request.get("rules") or ()] or list(RULES)
     kinds = _kinds(request.get("kinds"))
@@ -153,6 +162,8 @@ def _audit(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Re
 
 
 def _look(request: Request, kinds: Tuple[str, ...]) -> Look:
+    from .collect.snapshot import Look
+
     return Look(
         kinds,
         request.get("deadline"),
@@ -163,6 +174,7 @@ def _look(request: Request, kinds: Tuple[str, ...]) -> Look:
 
 def _case(snapshot: Snapshot, policy: Policy, earlier: Sequence[Sequence[Snapshot]]) -> Case:
     """Return a snapshot with the earlier ones of the same place; without one in each sample nothing is steady."""
+    from .verdicts import Case
 
     def place(one: Snapshot) -> Tuple[int, int, int]:
         return one.namespace, one.place.mnt, one.place.net
@@ -177,6 +189,8 @@ def _lazily(case: Case) -> Iterable[int]:
     This needs no complete view of the threads: a set that is no candidate cannot become an
     orphan by what its semaphores say, and a candidate's waiters are asked of the kernel itself.
     """
+    from .verdicts import sem
+
     return sem.candidates(case)
 
 
@@ -220,7 +234,9 @@ def _kinds(words: Optional[Sequence[str]]) -> Tuple[str, ...]:
 
 
 def _list(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .collect.snapshot import take
     from .report import objects_report
+    from .verdicts import Case
 
     kinds = _kinds(request.get("kinds"))
     look = _look(request, kinds)._replace(details=True)
@@ -248,6 +264,8 @@ def _list(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Rep
 
 def _uids(snapshot: Snapshot, owner: str) -> Set[int]:
     """Return the uids of the objects' owners that a name or number means."""
+    from .collect.users import read_uids
+
     found = {uid for uid, name in snapshot.users.items() if owner in (name, str(uid))}
     if not found and not owner.isdigit() and not read_uids([owner]):
         raise InputError("this host has no user '%s'" % owner)
@@ -255,7 +273,9 @@ def _uids(snapshot: Snapshot, owner: str) -> Set[int]:
 
 
 def _show(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .collect.snapshot import take
     from .report import SOCKET_KINDS, objects_report
+    from .verdicts import Case
 
     wanted = [parse_object(word) for word in request.get("objects") or ()]
     if not wanted:
@@ -340,7 +360,7 @@ def _set(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Repo
 
 
 def _rules(request: Request) -> Report:
-    from .rules import BY_ID, RULES
+    from .rules.catalogue import BY_ID, RULES
 
     wanted = request.get("rules") or ()
     for word in wanted:

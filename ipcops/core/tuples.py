@@ -1,7 +1,6 @@
-"""``NamedTuple`` for half of what ``typing``'s costs a start: docs/adr/0001-named-tuples.md.
+"""Named tuples that cost little to make; a start makes sixty of them (docs/adr/0001-named-tuples.md).
 
-That one compiles every annotation to a ForwardRef, for some 70 classes with 400 fields. Nobody asks for these here;
-what type checkers see is typing's own.
+``typing.NamedTuple`` compiles the annotation of every field. Nobody here asks a class for the types of its fields.
 """
 
 from __future__ import annotations
@@ -11,26 +10,21 @@ from typing import Any, Dict, Tuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NamedTuple as NamedTuple  # noqa: PLC0414  # so that it can be imported from here
+    from typing import NamedTuple
 else:
 
-    class _Maker(type):
-        """Makes a named tuple out of the body of a class."""
-
+    class _Making(type):
         def __new__(cls, name: str, _: Tuple[type, ...], body: Dict[str, Any]) -> type:
-            fields = tuple(body["__annotations__"])
-            defaults = [body[field] for field in fields if field in body]
-            made = namedtuple(name, fields, defaults=defaults, module=body["__module__"])  # noqa: PYI024
-            for key, value in body.items():
-                if key not in fields and key not in ("__module__", "__annotations__"):
-                    setattr(made, key, value)
+            """Return a named tuple with the annotated fields of *body*; its methods and texts stay."""
+            fields = body["__annotations__"]
+            defaults = [body.pop(field) for field in fields if field in body]
+            made = namedtuple(  # noqa: PYI024  # this is what makes the other one
+                name, fields, defaults=defaults, module=body.pop("__module__")
+            )
+            for word, value in body.items():
+                setattr(made, word, value)
             return made
 
-    class _NamedTuple:
-        """Stands in a list of bases, as typing's does (PEP 560)."""
+    NamedTuple = type.__new__(_Making, "NamedTuple", (), {})
 
-        def __mro_entries__(self, _: Tuple[Any, ...]) -> Tuple[type, ...]:
-            return (_BASE,)
-
-    _BASE = type.__new__(_Maker, "NamedTuple", (), {})
-    NamedTuple = _NamedTuple()
+__all__ = ["NamedTuple"]

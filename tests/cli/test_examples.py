@@ -9,7 +9,7 @@ import pytest
 
 from ipcops.core.known.families import family_of
 from ipcops.core.policy import Candidate, parse_policy
-from ipcops.core.rules import BY_ID
+from ipcops.core.rules.catalogue import BY_ID
 from ipcops.show.templates import EXAMPLES, rendered
 from tests.cli.command import ipcops
 

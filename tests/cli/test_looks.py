@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ipcops.core import policy
 from ipcops.core.layout import Grid, Para, Span, plain, printable
-from ipcops.core.rules import BY_ID
+from ipcops.core.rules.catalogue import BY_ID
 from ipcops.core.text.audit import looked_at
 from ipcops.show.templates import rendered
 from tests import world

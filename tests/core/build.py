@@ -29,7 +29,7 @@ from ipcops.core.model import (
     Waiter,
 )
 from ipcops.core.policy import Policy, defaults, parse_duration, parse_policy, parse_size
-from ipcops.core.rules import BY_ID
+from ipcops.core.rules.catalogue import BY_ID
 from ipcops.core.verdicts import Case
 
 Facts = Mapping[str, Any]

@@ -15,8 +15,8 @@ import pytest
 
 from ipcops.core.model import CONFIDENCES, SEVERITIES, VERDICTS
 from ipcops.core.report import audit_report, objects_report
-from ipcops.core.rules import BY_ID, RULES
 from ipcops.core.rules.base import HOST, protection, undecided
+from ipcops.core.rules.catalogue import BY_ID, RULES
 from ipcops.core.run import _not_exempt
 from ipcops.core.verdicts import judge
 

@@ -15,7 +15,7 @@ from ipcops.core.metrics import metrics_report
 from ipcops.core.model import KINDS, SEVERITIES
 from ipcops.core.policy import SETTINGS
 from ipcops.core.ranges import parse_range
-from ipcops.core.rules import rules_of
+from ipcops.core.rules.chosen import rules_of
 from ipcops.core.run import _findings
 from tests.core.build import case, policy
 

@@ -13,7 +13,8 @@ from ipcops.core.exposition import exposition
 from ipcops.core.families import COUNTERS, FAMILIES, KIND_OWNER_LABELS, OTHER, PREFIX
 from ipcops.core.metrics import failed_report, metrics_report
 from ipcops.core.model import KINDS, SEVERITIES, Counted
-from ipcops.core.rules import RULES, rules_of
+from ipcops.core.rules.catalogue import RULES
+from ipcops.core.rules.chosen import rules_of
 from ipcops.core.run import _findings
 from ipcops.core.verdicts import Case
 from tests.core.build import NOW, case, when

@@ -17,7 +17,7 @@ from ipcops.core.model import KINDS, POSIX_KINDS, REMOVABLE_KINDS
 from ipcops.core.naming import parse_object
 from ipcops.core.policy import ACCEPT, BACKUPS, ON_EXCESS, SETTINGS, Candidate, RemoveSection, defaults, parse_policy
 from ipcops.core.policy.settings import METRIC_KINDS
-from ipcops.core.rules import BY_ID
+from ipcops.core.rules.catalogue import BY_ID
 
 PATH = "/etc/some where/ipcops.conf"
 WORDS = st.from_regex(r"[A-Za-z0-9_./*?@-]{1,12}", fullmatch=True)

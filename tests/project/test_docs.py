@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ipcops.core.rules import RULES
+from ipcops.core.rules.catalogue import RULES
 
 ROOT = Path(__file__).parents[2]
 

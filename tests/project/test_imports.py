@@ -26,7 +26,9 @@ IMPURE |= {"notify", "setting"} | {"change", "contents", "backup", "restore"} | 
 
 # What these parts may import of core, and nothing else. The other pure parts may import
 # each other, without a cycle.
+# Everybody may import `tuples`.
 ARROWS = {
+    "tuples": set(),
     "exits": set(),
     "errors": {"exits"},
     "model": {"errors"},
@@ -51,8 +53,6 @@ ARROWS = {
     "setting": {"change", "errors", "fs", "journal", "kernel", "model"},
     "notify": {"fs", "layout"},
 }
-
-LANGUAGE = {"patterns", "tuples"}  # cheaper ways to say what Python says; anybody may use them
 
 WORLDLY = {"ctypes", "os", "socket", "subprocess", "time"}  # what no pure file imports
 
@@ -149,9 +149,15 @@ def test_arrows(module):
     own = part(module)
     for item in imports(module):
         other = part(item.module)
-        if other not in {None, own, *LANGUAGE}:
+        if other not in {None, own, "tuples"}:
             assert other in ARROWS[own], f"{module}:{item.line}: {own} must not import {other}"
         assert item.module != CORE, f"{module}:{item.line}: import the module that has it"
+
+
+@pytest.mark.parametrize("module", members(lambda name: name != "tuples"))
+def test_value_types_are_made_at_little_cost(module):
+    for item in imports(module):
+        assert item != Import(item.line, "typing", "NamedTuple"), f"{module}:{item.line}: take it from tuples"
 
 
 @pytest.mark.parametrize("module", PURE)

@@ -18,7 +18,7 @@ from ipcops.core.errors import InputError
 from ipcops.core.families import FAMILIES, PREFIX
 from ipcops.core.model import KINDS
 from ipcops.core.policy import parse_size
-from ipcops.core.rules import BY_ID
+from ipcops.core.rules.catalogue import BY_ID
 from ipcops.show import alerts, templates
 from tests.prometheus.rules import rendered
 from tests.prometheus.stack import promtool

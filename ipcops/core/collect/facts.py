@@ -10,7 +10,7 @@ from ..model import Evidence, Facts, Gap
 from .limits import parse_limit
 from .systemd import read_remove_ipc
 
-_WORD = re.compile(rb'(?:[^\s"]|"[^"]*(?:"|\Z))+')
+_WORD = rb'(?:[^\s"]|"[^"]*(?:"|\Z))+'
 
 
 def parse_ipcmni_extended(cmdline: bytes) -> bool:
@@ -18,7 +18,7 @@ def parse_ipcmni_extended(cmdline: bytes) -> bool:
 
     What follows ``--`` is for init; quotes keep a value together; ``-`` and ``_`` are the same (kernel/params.c).
     """
-    for word in _WORD.findall(cmdline):
+    for word in re.findall(_WORD, cmdline):
         if word == b"--":
             return False
         if word.strip(b'"').partition(b"=")[0].replace(b"-", b"_") == b"ipcmni_extend":

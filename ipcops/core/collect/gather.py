@@ -15,8 +15,9 @@ from . import devshm, host, limits, mounts, mqueue, sysvipc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from . import files, sockets  # two kinds of places each, loaded by who asks for them
     from .connections import Connected
+    from .files import Files
+    from .sockets import Sockets
 
 FILE_KINDS = ("posix-shm", "posix-sem")
 SOCKET_KINDS = ("unix", "inet")
@@ -40,8 +41,8 @@ class Gathered(NamedTuple):
     shm_mount: Optional[ShmMount]
     queue_dev: Optional[int]
     mqueue_mounted: Optional[bool]
-    files: Optional[files.Files]
-    sockets: Optional[sockets.Sockets]
+    files: Optional[Files]
+    sockets: Optional[Sockets]
     known_files: Sequence[Table]
     """The files of /dev/shm and the queues, those that were not asked for as well."""
     gaps: List[Gap]
@@ -84,16 +85,16 @@ def gather(
         if queues.table is not None:
             tables["posix-mq"] = queues.table
             known.append(queues.table)
-    found: Optional[files.Files] = None
+    found: Optional[Files] = None
     if "fifo" in wanted or "unix" in wanted:  # files before sockets: a file that nobody is bound to stays so
-        from . import files
+        from . import files  # a plan needs neither them nor sockets; visit.py loads them before it must not
 
         mount_namespace = host.read_namespace(roots.proc, "mnt")
         found = files.read_files(roots, policy["scan", "fifo_dirs"], own_mounts, deadline, mount_namespace)
         gaps += [gap for gap in found.gaps if gap.kind in wanted]
         if "fifo" in wanted:
             tables["fifo"] = found.fifos
-    net: Optional[sockets.Sockets] = None
+    net: Optional[Sockets] = None
     connected: Optional[Connected] = None
     if not wanted.isdisjoint(SOCKET_KINDS):
         from . import sockets

@@ -8,15 +8,13 @@ from typing import Optional
 from .. import fs
 from ..fs import Directory
 from ..model import Host
-from ..patterns import late
 
 INITIAL_PID_NAMESPACE = 4026531836
 """PROC_PID_INIT_INO of include/linux/proc_ns.h: the inode of the first PID namespace."""
 
 USER_SLICE_MEMORY = "/sys/fs/cgroup/user.slice/memory.max"
 
-_UPTIME = late(rb"(\d{1,18}(?:\.\d{1,9})?)\s")
-_NAMESPACE = late(r"[a-z_]+:\[(\d+)\]\Z")
+_UPTIME = rb"(\d{1,18}(?:\.\d{1,9})?)\s"
 
 
 def parse_meminfo(text: bytes) -> Optional[int]:
@@ -27,7 +25,7 @@ def parse_meminfo(text: bytes) -> Optional[int]:
 
 def parse_uptime(text: bytes) -> float:
     """Return the seconds since boot, suspended time included, from /proc/uptime. Raise ValueError."""
-    found = _UPTIME.match(text)
+    found = re.match(_UPTIME, text)
     if not found:
         raise ValueError("'%s' is no uptime" % text[:40].decode("ascii", "backslashreplace"))
     return float(found.group(1))
@@ -40,10 +38,10 @@ def parse_id_map(text: bytes) -> bool:
 
 def parse_namespace(link: str) -> int:
     """Return the inode of a namespace link such as ``ipc:[4026531839]``. Raise ValueError."""
-    found = _NAMESPACE.match(link)
-    if not found:
+    kind, _, inode = link.partition(":[")
+    if not kind.isidentifier() or not inode.endswith("]") or not inode[:-1].isdecimal():
         raise ValueError("'%s' is no namespace link" % link)
-    return int(found.group(1))
+    return int(inode[:-1])
 
 
 def read_host(proc: Directory) -> Host:

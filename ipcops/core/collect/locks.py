@@ -14,16 +14,16 @@ processes that are not in it, and those of flock(2) whose taker's number is free
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..fs import Directory
 from ..model import NOTHING, Evidence, Gap, Process, Table
-from ..patterns import late
 from ..tuples import NamedTuple
 from .proctext import parse_stat
 
-_LINE = late(
+_LINE = (
     rb"(\d{1,19}): (?: *(-> ))?([A-Z]+) +([A-Z*]+) +([A-Z]+) (-?\d{1,10}) "
     rb"([0-9a-f]{2,8}:[0-9a-f]{2,8}|<none>):(\d{1,20}) (\d{1,19}) (EOF|\d{1,19})"
 )
@@ -89,7 +89,7 @@ def parse_lock_lines(fdinfo: bytes) -> List[Lock]:
 
 
 def _lock(line: bytes) -> Lock:
-    found = _LINE.fullmatch(line)
+    found = re.fullmatch(_LINE, line)
     if found is None:
         raise ValueError("'%s' is no line of a lock" % line[:120].decode("ascii", "backslashreplace"))
     number, waits, kind, state, access, pid, device, ino, start, end = found.groups()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import FrozenSet, List, Sequence
 
-from ..patterns import late
 from ..tuples import NamedTuple
 
-_ESCAPE = late(rb"\\([0-7]{3})")
+_ESCAPE = rb"\\([0-7]{3})"
 
 
 NETWORK = frozenset(
@@ -76,8 +76,9 @@ def _device(field: bytes) -> int:
 
 def _path(field: bytes) -> str:
     """Return a path with the kernel's octal escapes undone (fs/proc_namespace.c: mangle)."""
-    raw = _ESCAPE.sub(lambda found: bytes([int(found.group(1), 8) & 0xFF]), field)
-    return raw.decode("utf-8", "surrogateescape")
+    if b"\\" in field:
+        field = re.sub(_ESCAPE, lambda found: bytes([int(found.group(1), 8) & 0xFF]), field)
+    return field.decode("utf-8", "surrogateescape")
 
 
 def _options(field: bytes) -> FrozenSet[str]:

@@ -9,16 +9,16 @@ The file's text is not read unless the policy says so: reading it changes the qu
 
 from __future__ import annotations
 
+import re
 from typing import Any, List, Optional, Sequence, Tuple
 
 from ..fs import Directory
 from ..kernel import Kernel
 from ..model import INITIAL_IPC_NAMESPACE, Evidence, Gap, Table
-from ..patterns import late
 from ..tuples import NamedTuple
 from .mounts import Mount
 
-_NOTIFY = late(rb"NOTIFY_PID:\s*(\d+)")
+_NOTIFY = rb"NOTIFY_PID:\s*(\d+)"
 _COLUMNS = (
     "path", "dev", "ino", "mode", "uid", "gid", "atime", "mtime", "ctime",
     "maxmsg", "msgsize", "curmsgs", "notify_pid",
@@ -36,7 +36,7 @@ class Queues(NamedTuple):
 
 def parse_notify(text: bytes) -> int:
     """Return NOTIFY_PID of a queue file's text; 0 when nobody asked. Raise ValueError."""
-    found = _NOTIFY.search(text)
+    found = re.search(_NOTIFY, text)
     if not found:
         raise ValueError("no NOTIFY_PID in a queue's text")
     return int(found.group(1))

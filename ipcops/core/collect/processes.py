@@ -27,7 +27,6 @@ from typing import (
 from ..fs import Directory, Roots, clock_ticks
 from ..kernel import Kernel
 from ..model import NOTHING, End, Evidence, Gap, Process, Processes, Unlinked, Waiter
-from ..patterns import late
 from ..tuples import NamedTuple
 from .calls import BLOCKING_CALLS, BY_FD, BY_PATH, CHANNEL_CALLS, COMPAT_CALLS, COMPAT_OPENS
 from .host import parse_namespace
@@ -57,8 +56,8 @@ PF_EXITING = 0x00000004
 """Flag in /proc/PID/stat: the thread is on its way out, its memory or descriptors already gone."""
 
 _COMPAT_TOP = 1 << 32
-_TGID = late(rb"^Tgid:\t(\d+)$", re.MULTILINE)
-_FDINFO = late(r"^(flags|mnt_id|ino):\t(\d+)$", re.MULTILINE)
+_TGID = rb"(?m)^Tgid:\t(\d+)$"
+_FDINFO = r"(?m)^(flags|mnt_id|ino):\t(\d+)$"
 _ROUNDS = 3
 _MOST_ROUNDS = 12
 """Listings of /proc while what they name is gone before it is read: its successor is in the next one."""
@@ -197,7 +196,7 @@ def _is_over(stat: Stat) -> bool:
 def _runs_in(thread: Directory, pid: int) -> bool:
     """Whether a thread runs, and in that process: the number of one that ended may be another's."""
     try:
-        found = _TGID.search(thread.read_record("status"))
+        found = re.search(_TGID, thread.read_record("status"))
         return found is not None and int(found[1]) == pid and parse_stat(thread.read_record("stat")).state not in "ZX"
     except (OSError, ValueError):
         return False
@@ -632,7 +631,7 @@ class _Scan:
         are followed, and only where the inode is one we look for or the name is gone.
         """
         try:
-            fields = dict(_FDINFO.findall(directory.read_record("fdinfo/" + number).decode("ascii", "replace")))
+            fields = dict(re.findall(_FDINFO, directory.read_record("fdinfo/" + number).decode("ascii", "replace")))
             flags = int(fields.get("flags", "0"), 8)
             dev = space.devices.get(int(fields.get("mnt_id", -1)))
             ino = int(fields["ino"]) if "ino" in fields else None  # since Linux 5.14

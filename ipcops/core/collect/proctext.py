@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Dict, FrozenSet, Iterable, List, Optional, Set, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Match, Optional, Set, Tuple
 
-from ..patterns import late
 from ..tuples import NamedTuple
 
-_SYSV = late(rb"/SYSV[0-9a-f]{8} \(deleted\)\Z")
-_IDS = late(rb"^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)\nGid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$", re.MULTILINE)
-_GROUPS = late(rb"^Groups:\t([\d ]*)$", re.MULTILINE)
-_TGID = late(rb"^Tgid:\t(\d+)$", re.MULTILINE)
-_INNER = late(rb"^NSpid:\t\d+((?:\t\d+)+)$", re.MULTILINE)
-_SIGNALS = late(rb"^SigQ:\t(\d+)/(\d+)$", re.MULTILINE)
-_UNIT = late(r"([^/]+\.(?:service|scope))(?=/|\Z)")
+_SYSV = rb"/SYSV[0-9a-f]{8} \(deleted\)\Z"
+_UNITS = (".service", ".scope")
 
 _HEX = "[0-9a-f]{64}"
 _CONTAINERS = (
-    ("podman", late("/libpod-(?:payload-)?(%s)(?:\\.scope)?(?=/|$)" % _HEX)),
-    ("docker", late("/docker[-/](%s)(?:\\.scope)?(?=/|$)" % _HEX)),
-    ("cri-o", late("/crio-(%s)(?:\\.scope)?(?=/|$)" % _HEX)),
-    ("containerd", late("[/:]cri-containerd[-:](%s)(?:\\.scope)?(?=/|$)" % _HEX)),
-    ("kubernetes", late("/kubepods[^:]*/(%s)(?=/|$)" % _HEX)),
-    ("lxc", late("/lxc(?:\\.payload\\.|/)([^/]+)")),
-    ("machine", late("/machine\\.slice/(?:machine-|systemd-nspawn@)([^/]+?)\\.(?:scope|service)(?=/|$)")),
+    ("podman", "/libpod-", "/libpod-(?:payload-)?(%s)(?:\\.scope)?(?=/|$)" % _HEX),
+    ("docker", "/docker", "/docker[-/](%s)(?:\\.scope)?(?=/|$)" % _HEX),
+    ("cri-o", "/crio-", "/crio-(%s)(?:\\.scope)?(?=/|$)" % _HEX),
+    ("containerd", "cri-containerd", "[/:]cri-containerd[-:](%s)(?:\\.scope)?(?=/|$)" % _HEX),
+    ("kubernetes", "/kubepods", "/kubepods[^:]*/(%s)(?=/|$)" % _HEX),
+    ("lxc", "/lxc", "/lxc(?:\\.payload\\.|/)([^/]+)"),
+    ("machine", "/machine.slice/", "/machine\\.slice/(?:machine-|systemd-nspawn@)([^/]+?)\\.(?:scope|service)(?=/|$)"),
 )
-"""Engine, and where the container's id or name stands in the path of its control group."""
+"""Engine, what to look for, and where the container's id or name stands in the path of its control group."""
 
 
 class Stat(NamedTuple):
@@ -57,23 +51,34 @@ def parse_stat(text: bytes) -> Stat:
 
 def parse_status(text: bytes) -> Tuple[FrozenSet[int], FrozenSet[int]]:
     """Return every uid and every gid a process acts with, its groups included. Raise ValueError."""
-    ids, groups = _IDS.search(text), _GROUPS.search(text)
-    if not ids or not groups:
+    uids, gids, groups = (_numbers(text, name) for name in (b"Uid", b"Gid", b"Groups"))
+    if uids is None or gids is None or groups is None or len(uids) != 4 or len(gids) != 4:
         raise ValueError("no Uid, Gid and Groups lines")
-    numbers = list(map(int, ids.groups()))
-    return frozenset(numbers[:4]), frozenset(numbers[4:] + list(map(int, groups.group(1).split())))
+    return frozenset(uids), frozenset(gids + groups)
 
 
 def parse_signals(text: bytes) -> Optional[Tuple[int, int, int]]:
     """Return the real uid, its queued signals and the limit of them from /proc/PID/status."""
-    found, ids = _SIGNALS.search(text), _IDS.search(text)
-    return (int(ids[1]), int(found[1]), int(found[2])) if found and ids else None
+    uids, (queued, _, limit) = _numbers(text, b"Uid"), (_line(text, b"SigQ") or b"").partition(b"/")
+    return (uids[0], int(queued), int(limit)) if uids and queued.isdigit() and limit.isdigit() else None
 
 
 def parse_inner(text: bytes) -> Tuple[int, ...]:
     """Return the numbers that /proc/PID/status gives a process in PID namespaces below the reader's."""
-    found = _INNER.search(text)
-    return tuple(map(int, found[1].split())) if found else ()
+    return tuple((_numbers(text, b"NSpid") or ())[1:])
+
+
+def _line(text: bytes, name: bytes) -> Optional[bytes]:
+    """Return what stands behind a name in /proc/PID/status: the kernel escapes line ends in the process's own."""
+    _, found, rest = (b"\n" + text).partition(b"\n" + name + b":\t")
+    return rest.partition(b"\n")[0] if found else None
+
+
+def _numbers(text: bytes, name: bytes) -> Optional[List[int]]:
+    """Return the numbers behind a name; ``None`` where there is no such line, or something else in it."""
+    line = _line(text, name)
+    words = [b""] if line is None else line.split()
+    return list(map(int, words)) if all(map(bytes.isdigit, words)) else None
 
 
 def parse_syscall(text: bytes) -> Optional[Tuple[bytes, List[int], int]]:
@@ -102,12 +107,12 @@ def parse_unit(text: bytes, home: Optional[str] = None) -> Optional[str]:
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if (hierarchy == "0" and not controllers) or controllers == "name=systemd":
-            found = [(one.end(), _container(engine, one[1])) for engine, it in _CONTAINERS for one in it.finditer(path)]
+            found = [(one.end(), _container(engine, one[1])) for engine, one in _containers(path)]
             start = max((end for end, name in found if name == home), default=0)
             stop = min((end for end, name in found if end > start), default=len(path))
-            units = _UNIT.findall(path[start:stop])
-            if units:
-                return str(units[0])
+            for name in path[start:stop].split("/"):
+                if name.endswith(_UNITS) and name not in _UNITS:
+                    return name
     return None
 
 
@@ -115,11 +120,19 @@ def parse_container(text: bytes) -> Optional[str]:
     """Return engine and id (its first 12 digits, as the engines show it) of the container in /proc/PID/cgroup."""
     for line in text.decode("utf-8", "surrogateescape").split("\n"):
         path = line.partition(":")[2].partition(":")[2]
-        for engine, pattern in _CONTAINERS:
-            found = pattern.findall(path)
-            if found:
-                return _container(engine, found[-1])
+        found = list(_containers(path))
+        if found:
+            first = found[0][0]
+            return _container(first, [one[1] for engine, one in found if engine == first][-1])
     return None
+
+
+def _containers(path: str) -> Iterator[Tuple[str, Match[str]]]:
+    """Yield engine and place of every container in the path of a control group."""
+    for engine, mark, pattern in _CONTAINERS:
+        if mark in path:
+            for found in re.finditer(pattern, path):
+                yield engine, found
 
 
 def _container(engine: str, name: str) -> str:
@@ -139,7 +152,7 @@ def parse_maps(text: bytes, devices: FrozenSet[str]) -> Tuple[Set[int], Set[Tupl
         fields = line.split(None, 5)
         if len(fields) < 6:
             continue
-        if _SYSV.match(fields[5]):
+        if fields[5].startswith(b"/SYSV") and re.match(_SYSV, fields[5]):
             segments.add(int(fields[4]))
             continue
         device = fields[3].decode("ascii", "replace")

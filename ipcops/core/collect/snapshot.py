@@ -22,7 +22,7 @@ from .gather import FILE_KINDS, IPC_KINDS, SOCKET_KINDS, Gathered, ask, gather, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from . import sockets
+    from .sockets import Sockets
     from .visit import Entry, Visitor
 
 Ask = Callable[[Snapshot], Iterable[int]]
@@ -175,7 +175,7 @@ class _Taking:
         if "unix" in kinds:
             self._unix(spots, scanned)
         if "lock" in kinds:
-            from . import locks
+            from . import locks  # what a plan has no use for is loaded where it is used
 
             held, missing = locks.read_locks(self.roots.proc)
             self.gaps += missing
@@ -275,7 +275,7 @@ class _Taking:
             self.gaps += [gap._replace(evidence=Evidence.SOCKETS) for gap in there.gaps]
         return found
 
-    def _strays(self, known: Sequence[sockets.Sockets], scanned: processes.Scanned) -> None:
+    def _strays(self, known: Sequence[Sockets], scanned: processes.Scanned) -> None:
         """Say that a socket is of a network namespace that nothing leads to, if there is one."""
         from .strays import unix_strays
 

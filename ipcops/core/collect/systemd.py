@@ -12,7 +12,6 @@ from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional,
 
 from ..fs import Directory
 from ..model import Evidence, Gap, RemoveIpc
-from ..patterns import late
 from ..tuples import NamedTuple
 
 PREFIXES = ("etc", "run", "usr/local/lib", "usr/lib", "lib")
@@ -56,17 +55,17 @@ _MOST_BYTES = 1 << 20
 _MOST_FILES = 2000
 
 _BLANK = " \t\r\n"
-_LINE_ENDS = late(rb"\r?\n|\r|\0")
-_COMMENT = late(rb"[ \t]*[#;]")
-_SHOWN_DEFAULT = late(rb"^#[ \t]*RemoveIPC=(\w+)[ \t]*$", re.MULTILINE)
-_LOGIN_DEFS = late(rb"^SYS_UID_MAX[ \t]+(\d{1,10})$", re.MULTILINE)
-_OS_RELEASE = late(rb"^ID(?:_LIKE)?=[\"']?([^\"'\n]*)", re.MULTILINE)
+_LINE_ENDS = rb"\r?\n|\r|\0"
+_COMMENT = rb"[ \t]*[#;]"
+_SHOWN_DEFAULT = rb"(?m)^#[ \t]*RemoveIPC=(\w+)[ \t]*$"
+_LOGIN_DEFS = rb"(?m)^SYS_UID_MAX[ \t]+(\d{1,10})$"
+_OS_RELEASE = rb"(?m)^ID(?:_LIKE)?=[\"']?([^\"'\n]*)"
 _FIELD = r"""((?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')+)"""
-_FIELDS = late(r"\s*(?!#)%s\s+%s(?:\s|\Z)" % (_FIELD, _FIELD), re.ASCII)
-_PIECE = late(r"""\\(x[0-9a-fA-F]{2}|[0-3][0-7]{2}|u[0-9a-fA-F]{4}|U00[01][0-9a-fA-F]{5}|.)|(["'])|([^\\"']+)""")
+_FIELDS = r"(?a)\s*(?!#)%s\s+%s(?:\s|\Z)" % (_FIELD, _FIELD)
+_PIECE = r"""\\(x[0-9a-fA-F]{2}|[0-3][0-7]{2}|u[0-9a-fA-F]{4}|U00[01][0-9a-fA-F]{5}|.)|(["'])|([^\\"']+)"""
 _LETTERS = dict(zip("abfnrtvs\\\"'", "\a\b\f\n\r\t\v \\\"'"))
-_SPECIFIER = late(r"%([%A-Za-z0-9])")
-_FIFO_LINE = late(r"p[-+!=~^$?]*")
+_SPECIFIER = r"%([%A-Za-z0-9])"
+_FIFO_LINE = r"p[-+!=~^$?]*"
 
 
 class Setting(NamedTuple):
@@ -85,9 +84,9 @@ def parse_settings(text: bytes) -> Iterator[Setting]:
     is no assignment is passed over as it does.
     """
     section, whole = "", b""
-    lines = _LINE_ENDS.split(text[3:] if text.startswith(b"\xef\xbb\xbf") else text)
+    lines = re.split(_LINE_ENDS, text[3:] if text.startswith(b"\xef\xbb\xbf") else text)
     for number, raw in enumerate(lines, 1):
-        if _COMMENT.match(raw):
+        if re.match(_COMMENT, raw):
             continue  # even between a line and its continuation
         whole += raw
         if (len(whole) - len(whole.rstrip(b"\\"))) % 2:
@@ -119,7 +118,7 @@ def parse_boolean(word: str) -> bool:
 
 def parse_shown_default(text: bytes) -> Optional[bool]:
     """Return what the comments of a shipped logind.conf show as the compile-time default of RemoveIPC=."""
-    found = _SHOWN_DEFAULT.search(text)
+    found = re.search(_SHOWN_DEFAULT, text)
     try:
         return parse_boolean(found[1].decode()) if found else None
     except ValueError:
@@ -128,7 +127,7 @@ def parse_shown_default(text: bytes) -> Optional[bool]:
 
 def parse_system_uid_max(text: bytes) -> int:
     """Return SYS_UID_MAX of /etc/login.defs as systemd reads it, or the default."""
-    numbers = [int(number) for number in _LOGIN_DEFS.findall(text)]
+    numbers = [int(number) for number in re.findall(_LOGIN_DEFS, text)]
     return max(1, ([SYSTEM_UID_MAX] + [number for number in numbers if number < (1 << 32) - 1])[-1])
 
 
@@ -155,9 +154,9 @@ def parse_tmpfiles(text: bytes) -> List[str]:
     """Return the paths of the FIFOs that a file of tmpfiles.d makes; a broken line is passed over as it does."""
     paths = []
     for line in text.decode("utf-8", "surrogateescape").split("\n"):
-        found = _FIELDS.match(line)
+        found = re.match(_FIELDS, line)
         try:
-            if found and _FIFO_LINE.fullmatch(unescape(found[1])):
+            if found and re.fullmatch(_FIFO_LINE, unescape(found[1])):
                 paths.append(resolve(unescape(found[2])))
         except ValueError:
             continue
@@ -169,8 +168,9 @@ def unescape(field: str) -> str:
     plain = []
     quote = ""
     at = 0
+    piece = re.compile(_PIECE)
     while at < len(field):
-        found = _PIECE.match(field, at)
+        found = piece.match(field, at)
         if found is None:
             raise ValueError("'%s' ends in a backslash" % field)
         at = found.end()
@@ -210,7 +210,7 @@ def resolve(path: str, specifiers: Mapping[str, str] = SPECIFIERS) -> Optional[s
         unknown |= found[1] not in specifiers
         return specifiers.get(found[1], "")
 
-    path = _SPECIFIER.sub(expand, path)
+    path = re.sub(_SPECIFIER, expand, path)
     names = [name for name in path.split("/") if name not in ("", ".")]
     if unknown or not path.startswith("/") or not names or ".." in names:
         return None
@@ -329,7 +329,7 @@ def _default(tree: _Tree) -> bool:
         if shown is not None:
             return shown
     release = tree.text("etc/os-release") or tree.text("usr/lib/os-release")
-    words = b" ".join(_OS_RELEASE.findall(release)).decode("ascii", "replace").split()
+    words = b" ".join(re.findall(_OS_RELEASE, release)).decode("ascii", "replace").split()
     return _DEFAULT_NO.isdisjoint(words)
 
 

@@ -23,6 +23,7 @@ from ..kernel import Kernel
 from ..model import Evidence, Gap
 from ..policy import Policy
 from ..tuples import NamedTuple
+from . import files  # noqa: F401  # what gather() loads, likewise
 from .connections import Connected, read_connected
 from .gather import Answers, Gathered, ask, gather, portable
 from .host import parse_namespace

@@ -8,7 +8,6 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Set, 
 from ..errors import InputError, unknown_word
 from ..known.protections import SHIPPED
 from ..model import OVERFLOW_ID, POSIX_KINDS, REMOVABLE_KINDS, SYSV_KINDS
-from ..patterns import late
 from .policy import Policy, defaults, shipped
 from .sections import BUILT_IN, ProtectSection, RemoveSection
 from .settings import (
@@ -26,7 +25,7 @@ from .settings import (
 )
 from .values import parse_count, parse_duration, parse_key_range, parse_words, parse_yes
 
-_NAME = late(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z"
 _NAMED_SECTIONS = ("protect NAME", "remove NAME")
 _OVERFLOW_NAMES = (str(OVERFLOW_ID), "nobody", "nfsnobody")
 """The uid that unmapped ones read as, and what distributions call it."""
@@ -251,7 +250,7 @@ def _means_any(glob: str) -> bool:
 
 
 def _check_names(where: _Place, name: str, items: Iterable[str], known: Iterable[str], example: str) -> None:
-    if not _NAME.match(name):
+    if not re.match(_NAME, name):
         raise where.wrong(None, "needs a name of letters, digits, '.', '_' and '-', such as %s" % example)
     for key in items:
         if key not in known:

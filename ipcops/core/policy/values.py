@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
-import re
-from typing import Tuple
+from typing import Optional, Tuple
 
-from ..patterns import late
+_DIGITS = frozenset("0123456789")
+_MOST_DIGITS = 15
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
-_NUMBER = r"([0-9]{1,15}(?:\.[0-9]+)?)"
-_DURATION = late(_NUMBER + r"\s*(s|m|h|d|w)?\Z")
-_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_PERCENT = late(_NUMBER + r"\s*%?\Z")
-_SIZE = late(_NUMBER + r"\s*(?:([KMGT])(?:iB|B)?|B)?\Z", re.IGNORECASE)
-_BYTES = {None: 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_COUNT = late(r"[0-9]{1,9}\Z")
+
+def _measured(text: str) -> Tuple[Optional[float], str]:
+    """Return the number that a text begins with and the unit behind it; ``None`` where it begins with none."""
+    text = text.strip()
+    end = next((at for at, one in enumerate(text) if one not in _DIGITS and one != "."), len(text))
+    whole, dot, part = text[:end].partition(".")
+    if not 0 < len(whole) <= _MOST_DIGITS or "." in part or (dot and not part):
+        return None, ""
+    return float(text[:end]), text[end:].strip()
 
 
 def parse_duration(text: str) -> float:
     """Return seconds from ``90``, ``90s``, ``10m``, ``24h``, ``7d`` or ``2w``. Raise ValueError."""
-    found = _DURATION.match(text.strip())
-    if not found:
+    number, unit = _measured(text)
+    if number is None or unit not in _SECONDS:
         raise ValueError("is no duration; write a number with s, m, h, d or w, such as 24h")
-    return float(found.group(1)) * _SECONDS[found.group(2)]
+    return number * _SECONDS[unit]
 
 
 def parse_size(text: str) -> int:
     """Return bytes from ``4096``, ``64M`` or ``1.5 GiB`` (powers of 1024). Raise ValueError."""
-    found = _SIZE.match(text.strip())
-    if not found:
+    number, unit = _measured(text)
+    unit = unit.lower()
+    prefix = unit[:1] if unit != "b" else ""
+    if number is None or unit[len(prefix) :] not in ("", "b", "ib") or unit == "ib" or prefix not in _BYTES:
         raise ValueError("is no size; write a number with K, M, G or T, such as 64M")
-    unit = found.group(2)
-    return int(float(found.group(1)) * _BYTES[unit.upper() if unit else None])
+    return int(number * _BYTES[prefix])
 
 
 def parse_percent(text: str) -> float:
     """Return a share from ``90`` or ``90 %``. Raise ValueError."""
-    found = _PERCENT.match(text.strip())
-    if not found:
+    number, unit = _measured(text)
+    if number is None or unit not in ("", "%"):
         raise ValueError("is no percentage; write a number such as 90")
-    return float(found.group(1)) / 100
+    return number / 100
 
 
 def parse_yes(text: str) -> bool:
@@ -53,7 +58,7 @@ def parse_yes(text: str) -> bool:
 
 def parse_words(text: str) -> Tuple[str, ...]:
     """Return the words of a list; blanks, commas and line ends part them."""
-    return tuple(word for word in re.split(r"[\s,]+", text.strip()) if word)
+    return tuple(text.replace(",", " ").split())
 
 
 def parse_directories(text: str) -> Tuple[str, ...]:
@@ -75,7 +80,8 @@ def parse_directory(text: str) -> str:
 
 def parse_count(text: str) -> int:
     """Return a whole number. Raise ValueError."""
-    if not _COUNT.match(text.strip()):
+    digits = text.strip()
+    if not 0 < len(digits) <= 9 or not _DIGITS.issuperset(digits):
         raise ValueError("is no whole number; write digits alone, such as 100")
     return int(text)
 

@@ -378,7 +378,7 @@ def protection(case: Case, table: Table, row: int) -> Optional[Protection]:
 
 def on_file(command: str, place: str, table: Table, row: int) -> str:
     """Return the shell command that does *command* to a file below *place*, whatever its name holds."""
-    import shlex  # only what is leaked is removed
+    import shlex  # few findings are about files
 
     path = place + table["path"][row]
     if path.isprintable():

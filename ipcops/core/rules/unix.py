@@ -12,7 +12,7 @@ from .base import leaks, mode_rows, on_file, rule, single_uid, steady
 
 KIND = "unix"
 
-_AUTOBIND = re.compile(r"@[0-9a-f]{5}\Z")
+_AUTOBIND = r"@[0-9a-f]{5}\Z"
 """A name that the kernel chose itself (unix(7), autobind)."""
 
 
@@ -138,7 +138,7 @@ def _takes(table: Table, row: int) -> bool:
 
 
 def _exposed(table: Table, row: int, path: str) -> bool:
-    return path.startswith("@") and _takes(table, row) and not _AUTOBIND.match(path) and not why_public(path)
+    return path.startswith("@") and _takes(table, row) and not re.match(_AUTOBIND, path) and not why_public(path)
 
 
 def _of_root(case: Case, table: Table, row: int) -> Tuple[Process, ...]:

@@ -7,8 +7,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Tuple
 from ..columns import KIND_NAMES, counted, owner
 from ..layout import BLANK, GAP, Block, Para, Span, para, printable
 from ..model import Evidence, Report
-from ..rules import BY_ID
 from ..rules.base import size
+from ..rules.catalogue import BY_ID
 from ..verdicts.case import duration
 from .common import listed, name_of, not_seen
 

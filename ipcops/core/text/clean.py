@@ -19,7 +19,7 @@ FEW = 3
 NAMED = 12
 """As many objects that were named on the command line are told one by one."""
 
-_NUMBER = re.compile(r"\d+")
+_NUMBER = r"\d+"
 
 
 def clean(report: Report) -> Iterator[Block]:
@@ -122,7 +122,7 @@ def _staying(keep: Sequence[Mapping[str, Any]], named: Sequence[str]) -> Iterato
                 groups[name_of(one)] = [one]
         else:
             used = one["verdict"] == "in-use"
-            groups.setdefault("in use" if used else _NUMBER.sub("", one["why"]), []).append(one)
+            groups.setdefault("in use" if used else re.sub(_NUMBER, "", one["why"]), []).append(one)
     if groups:
         yield BLANK
     for sort, members in sorted(groups.items(), key=lambda item: -len(item[1])):

@@ -6,7 +6,7 @@ from typing import Iterator
 
 from ..layout import BLANK, Block, Grid, para
 from ..model import Report
-from ..rules import BY_ID
+from ..rules.catalogue import BY_ID
 
 
 def rules(report: Report) -> Iterator[Block]:
