@@ -7,6 +7,7 @@ summed from the rows. What was not seen is left out, never 0.
 from __future__ import annotations
 
 from collections import Counter
+from itertools import compress, islice
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from . import __version__
@@ -123,7 +124,9 @@ class _Families:
         compared: Samples = {}
         for kind in SYSV_KINDS:
             table, counted = snapshot.tables.get(kind), snapshot.counted.get(kind)
-            rows = sums(table, snapshot.host.page_size) if table is not None else {}
+            rows = counted.rows if counted is not None and counted.rows else {}
+            if table is not None and not rows:
+                rows = sums(table, snapshot.host.page_size)
             for name, value in {**rows, **(counted.values if counted is not None else {})}.items():
                 self.put(name, value)
             for name, value in counted.values.items() if counted is not None else ():
@@ -316,6 +319,6 @@ def _fullest(counts: Sequence[Optional[int]], most: int, fill: Any) -> List[int]
     """Return the rows of the *most* fullest queues, in the order of the table; empty ones where few are not."""
     if len(counts) <= most:
         return list(range(len(counts)))
-    used = sorted((row for row, count in enumerate(counts) if count), key=lambda row: (-fill(row), row))[:most]
-    empty = (row for row, count in enumerate(counts) if not count)
-    return sorted([*used, *(row for row, _ in zip(empty, range(most - len(used))))])
+    used = sorted(compress(range(len(counts)), counts), key=lambda row: (-fill(row), row))[:most]
+    empty = (row for row in range(len(counts)) if not counts[row])
+    return sorted([*used, *islice(empty, most - len(used))])

@@ -288,10 +288,11 @@ class Semaphores(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """The kernel's own counters of a kind, named as in kernel.py, and whether they stood still while we looked."""
+    """The kernel's own counters of a kind, named as in kernel.py, whether they stood still, and what the rows say."""
 
     values: Mapping[str, int]
     steady: bool
+    rows: Mapping[str, int] = NOTHING
 
 
 class Host(NamedTuple):

@@ -126,8 +126,9 @@ def _sysv(
             table, missing = sysvipc.read_table(roots.proc, kernel, kind)
             if before is None:
                 break
-            counted[kind] = Counted(before, steady=before == _counters(kernel, kind, gaps))
-            if table is None or not counted[kind].steady or agree(sums(table, fs.page_size()), before):
+            rows = sums(table, fs.page_size()) if table is not None else NOTHING
+            counted[kind] = Counted(before, before == _counters(kernel, kind, gaps), rows)
+            if not counted[kind].steady or agree(rows, before):
                 break
         gaps += missing
         if table is not None:
