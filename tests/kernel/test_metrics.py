@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import random
 import re
 import shutil
 import signal
@@ -15,6 +17,9 @@ from typing import Any
 
 import pytest
 
+from ipcops.core.exposition import exposition
+from ipcops.core.fs import Directory
+from ipcops.core.layout import printable
 from tests import world
 from tests.core.test_exposition import read
 from tests.world import GONE, OTHER, THIRD, in_world
@@ -259,6 +264,22 @@ def test_whatever_users_and_queues_are_called_the_page_is_valid():
     assert sum(samples for (kind, _), samples in found["owner_objects"].items() if kind == "posix-mq") == len(names) + 1
 
 
+def test_promtool_takes_any_label_that_we_print():
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("there is no promtool here (Debian: prometheus)")
+    dice = random.Random(7)
+    points = [*range(1, 0x250), *range(0x2000, 0x2070), 0xFEFF, 0xFFFD, 0x1F600, *range(0xDC80, 0xDD00)]
+    words = {printable("".join(chr(dice.choice(points)) for _ in range(dice.randrange(1, 12)))) for _ in range(3000)}
+    samples = [{"labels": {"queue": word, "owner": "x"}, "value": 1} for word in sorted(words)]
+    page = "".join(exposition({"families": {"ipcops_posix_mq_queue_messages": samples}}))
+    done = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    spoilt = page.replace('owner="x"', 'owner="\\q"', 1)
+    done = subprocess.run([promtool, "check", "metrics"], input=spoilt, capture_output=True, text=True, check=False)
+    assert done.returncode, "else this proves nothing"
+
+
 # ---------------------------------------------------------------- the textfile
 
 
@@ -314,6 +335,21 @@ def test_two_monitors_at_once_leave_one_whole_page():
         os.kill(child.pid, signal.SIGTERM)
         os.waitpid(child.pid, 0)
     world.wait_until(lambda: os.listdir(directory) == ["ipcops.prom"], "the last run to end")
+
+
+def test_a_file_system_without_unnamed_files(tmp_path, monkeypatch):
+    """As on NFS and FAT: then the draft has a name from the start, and one that a killed run left is no matter."""
+
+    def refuse(self: Directory) -> int:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(Directory, "create_unnamed", refuse)
+    (tmp_path / f".ipcops-{os.getpid()}").write_text("half a pa")
+    with Directory.open(str(tmp_path)) as directory:
+        directory.publish("x.prom", b"whole\n")
+    assert (tmp_path / "x.prom").read_text() == "whole\n"
+    assert stat.S_IMODE((tmp_path / "x.prom").stat().st_mode) == 0o644
+    assert os.listdir(tmp_path) == ["x.prom"]
 
 
 def refused(path: Path | str, why: str, **more: Any) -> None:
