@@ -20,7 +20,7 @@ from .policy import Policy
 from .rules.base import age_of, candidate, protection, size
 from .state import State, default_path
 from .tuples import NamedTuple
-from .verdicts import Case, sem
+from .verdicts import Case
 
 SYSTEM_UID_MAX = 999
 """What login.defs(5) has for SYS_UID_MAX: below are services, whose objects outlive any one process."""
@@ -173,12 +173,14 @@ class _Run:
     def _sets(self, seen: Snapshot) -> Iterable[int]:
         """Return the sets whose semaphores decide anything: who waits for one, and who was last to operate it."""
         table = seen.tables.get("sem")
-        if table is None:
+        if table is None or not len(table):
             return ()
         if self.named:
             return sorted({row for kind, name in self.named if kind == "sem" for row in matching(seen, kind, name)})
         if self.job is not None:
             return [row for row, uid in enumerate(table["uid"]) if uid == self.job]
+        from .verdicts import sem
+
         case = Case(seen, self.policy)
         asked = set(sem.candidates(case))
         sections = [section for section in self.policy.remove if "sem" in section.kinds]

@@ -106,20 +106,19 @@ def plain(blocks: Iterable[Block], width: int = 80) -> Iterator[str]:
 
 
 def _plain_para(para: Para, width: int) -> Iterator[str]:
-    text = "".join(span.text for span in para.spans)
-    import textwrap  # names alone are not wrapped
-
-    lines = textwrap.wrap(
-        text,
-        width,
-        initial_indent=" " * para.indent,
-        subsequent_indent=" " * (para.indent + para.hang),
-        break_long_words=False,
-        break_on_hyphens=False,
-        drop_whitespace=True,
-    )
-    for line in lines or [""]:
-        yield line.rstrip() + "\n"
+    indent, line, gap = para.indent, "", ""
+    for word in "".join(span.text for span in para.spans).split(" "):
+        if not word:  # one more blank
+            gap += " "
+            continue
+        if indent + len(line) + len(gap) + len(word) > width:
+            gap = ""
+            if line:
+                yield " " * indent + line + "\n"
+                indent, line = para.indent + para.hang, ""
+        line += gap + word
+        gap = " "
+    yield (" " * indent + line if line else "") + "\n"
 
 
 def laid_out(grid: Grid, width: int) -> Iterator[List[str]]:

@@ -197,6 +197,8 @@ class Seen:
             kinds[kind] = {
                 one: [old[one][0] if one in old and old[one][0] <= uptime else uptime, uptime] for one in identities
             }
+        if kinds == before:  # on most hosts there is nothing: two waits for the disk less
+            return
         text = json.dumps({"boot_id": boot_id, "kinds": kinds}, separators=(",", ":"))
         try:
             with self.state.made() as directory:

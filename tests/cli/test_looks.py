@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 
 import pytest
 from hypothesis import given, settings
@@ -142,6 +143,19 @@ def test_grids_keep_to_the_width(rows, width):
 def test_paragraphs_lose_no_word(text, indent):
     lines = "".join(plain([Para((Span(text),), indent, 2)], 60))
     assert lines.split() == text.split()
+
+
+@given(
+    st.lists(st.sampled_from(["a", "bb", "ccc-dd", "é", "long" * 5, " ", "  "]), max_size=30).map("".join),
+    st.integers(1, 40), st.integers(0, 6), st.integers(0, 6),
+)  # fmt: skip
+def test_paragraphs_break_as_those_of_textwrap(text, width, indent, hang):
+    lines = textwrap.wrap(
+        text, width, initial_indent=" " * indent, subsequent_indent=" " * (indent + hang),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    expected = "".join(line.rstrip() + "\n" for line in lines or [""])
+    assert "".join(plain([Para((Span(text),), indent, hang)], width)) == expected
 
 
 def test_policy_template_is_a_valid_policy_of_the_defaults():

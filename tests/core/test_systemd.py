@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from ipcops.core.collect import facts, systemd
 from ipcops.core.collect.systemd import Setting
+from ipcops.core.collect.units import read_unit_starts
 from ipcops.core.fs import Directory
 from ipcops.core.model import Facts, Gap, RemoveIpc
 
@@ -531,7 +532,7 @@ def test_when_units_began(tmp_path):
 
     def starts() -> Any:
         with Directory.open(str(tmp_path)) as top:
-            return systemd.read_unit_starts(top, units)
+            return read_unit_starts(top, units)
 
     assert starts() == {}
     place.mkdir(parents=True)
@@ -545,4 +546,4 @@ def test_a_unit_of_which_nothing_can_be_told_was_always_there(tmp_path):
     (tmp_path / "run/systemd").mkdir(parents=True)
     (tmp_path / "run/systemd/units").write_text("no directory")
     with Directory.open(str(tmp_path)) as top:
-        assert systemd.read_unit_starts(top, ["web.service"]) == {"web.service": 0.0}
+        assert read_unit_starts(top, ["web.service"]) == {"web.service": 0.0}

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 
 import pytest
 
+from ipcops.core import tuples
+from ipcops.core.model import Gap
 from tests.project.checkout import ROOT, clean_environment
 
 HEAVY = {"rich", "pydantic", "asyncio", "importlib.metadata", "jinja2", "sysv_ipc", "typer.rich_utils"}
 CLI = ("-c", "import sys; from ipcops.cli.main import main; sys.exit(main())")
 CORE = ("-m", "ipcops.core")
+
+# What changes a host, judges by rules or looks at other kinds has no place in a plan that is only shown.
+UNPLANNED = {"ipcops.core." + name for name in (
+    "apply backup change contents journal keeping notify restore setting explain explaining rules.catalogue"
+    " collect.again collect.caller collect.connections collect.facts collect.files collect.locks collect.sockets"
+    " collect.strays collect.systemd collect.visit verdicts.fifo verdicts.held verdicts.sockets"
+).split()}  # fmt: skip
+# Of the standard library what one plan in a hundred needs, and what takes long to load.
+SLOW = set(
+    "_hashlib bz2 difflib hashlib lzma selectors shlex shutil signal string subprocess textwrap threading".split()
+)
 
 
 def loaded_by(*arguments: str) -> set[str]:
@@ -70,3 +84,53 @@ def test_numbers_load_no_report_and_nothing_about_what_was_not_asked_for():
     parts += " collect.systemd collect.visit known.services known.public_sockets"
     unwanted = {"ipcops.core." + part for part in parts.split()}
     assert among(loaded, unwanted | {"json", "socket", "tempfile", "random", "textwrap", "pathlib"}) == set()
+
+
+def test_a_plan_loads_nothing_that_removes(tmp_path):
+    policy = tmp_path / "policy.conf"
+    policy.write_text(f"[clean]\nstate = {tmp_path}\n", encoding="utf-8")
+    at_start = loaded_by("-c", "print()")
+    loaded = loaded_by(*CORE, "clean", "--policy", str(policy)) - at_start
+    assert {"ipcops.core.cleaning", "ipcops.core.plan"} <= loaded
+    assert not among(loaded, UNPLANNED | SLOW)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unneeded"),
+    [
+        (("audit", "--fail-on", "none"), {"cleaning", "explaining", "plan", "state"}),
+        (("list", "shm"), {"cleaning", "explaining", "plan", "rules.catalogue", "collect.locks", "collect.sockets"}),
+        (("rules", "SHM-001"), {"cleaning", "collect", "explaining", "kernel", "plan"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_look_loads_no_other_command(arguments, unneeded):
+    loaded = loaded_by(*CORE, *arguments) - loaded_by("-c", "print()")
+    assert "ipcops.core.run" in loaded
+    slow = SLOW - {"shlex", "string"}  # findings name files and are sentences
+    assert not among(loaded, {f"ipcops.core.{name}" for name in unneeded} | slow)
+
+
+def test_named_tuples_are_those_of_typing():
+    """They are made at less cost (ipcops/core/tuples.py), and nobody can tell but by that."""
+
+    class Ours(tuples.NamedTuple):
+        """A text."""
+
+        one: int
+        two: str = "2"
+
+        @property
+        def both(self) -> str:
+            return f"{self.one}{self.two}"
+
+    assert (Ours.__doc__, Ours.__name__, Ours.__module__) == ("A text.", "Ours", __name__)
+    assert Ours._fields == ("one", "two")
+    assert repr(Ours(1)) == "Ours(one=1, two='2')"
+    assert Ours(1, two="3")._replace(one=2).both == "23"
+    assert Ours(1) == (1, "2")
+    with pytest.raises(TypeError, match="one"):
+        Ours()
+    with pytest.raises(AttributeError):
+        Ours(1).one = 2
+    assert pickle.loads(pickle.dumps(Gap("table", "what", "why"))) == Gap("table", "what", "why")

@@ -391,11 +391,11 @@ class _Taking:
         return snapshot._replace(tables=tables, semaphores=semaphores, gaps=(*snapshot.gaps, *gaps))
 
     def _unit_starts(self, scanned: processes.Scanned) -> Dict[str, float]:
-        from . import systemd
+        from . import units as of_systemd
 
         units = {process.unit for process in scanned.processes.by_pid.values() if process.unit is not None}
         with self.roots.files() as top:
-            return systemd.read_unit_starts(top, units)
+            return of_systemd.read_unit_starts(top, units)
 
     def _settings(self, own: Gathered) -> None:
         """Read how the host is set up, and tell units where logind would take a user's objects away."""

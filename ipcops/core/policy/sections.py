@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fnmatch
 from typing import FrozenSet, Mapping, Optional, Tuple
 
-from ..known.families import family_of
-from ..known.idioms import IDIOMS
 from ..model import OVERFLOW_ID
 from ..tuples import NamedTuple
 from .settings import MIN_AGE, NAMELESS
@@ -74,7 +71,7 @@ class RemoveSection(NamedTuple):
             and (not self.owners or self.owned(candidate, members))
             and (not self.names or any(_globbed(candidate.path, name) for name in self.names))
             and (not self.keys or any(_in_range(candidate.key, one) for one in self.keys))
-            and (not self.families or (candidate.path is not None and family_of(candidate.path) is not None))
+            and (not self.families or _of_a_family(candidate.path))
         )
 
     def owned(self, candidate: Candidate, members: Mapping[str, FrozenSet[str]]) -> bool:
@@ -101,11 +98,21 @@ def _owned(owner: str, candidate: Candidate, members: Mapping[str, FrozenSet[str
         return False
     if owner.startswith("@"):
         return user in members.get(owner[1:], ())
-    return fnmatch.fnmatchcase(user, owner)
+    from fnmatch import fnmatchcase  # loaded where there is an object to match
+
+    return fnmatchcase(user, owner)
 
 
 def _globbed(path: Optional[str], pattern: str) -> bool:
-    return path is not None and fnmatch.fnmatchcase(path, pattern)
+    from fnmatch import fnmatchcase
+
+    return path is not None and fnmatchcase(path, pattern)
+
+
+def _of_a_family(path: Optional[str]) -> bool:
+    from ..known.families import family_of
+
+    return path is not None and family_of(path) is not None
 
 
 def _in_range(key: Optional[int], span: Tuple[int, int]) -> bool:
@@ -116,6 +123,8 @@ def idiom(kind: str, path: Optional[str]) -> Optional[str]:
     """Return why an object is a known good use, if it is one."""
     if path is None:
         return None
-    return next(
-        (one.why for one in IDIOMS if one.kind == kind and fnmatch.fnmatchcase(path, one.name)), None
-    )
+    from fnmatch import fnmatchcase
+
+    from ..known.idioms import IDIOMS
+
+    return next((one.why for one in IDIOMS if one.kind == kind and fnmatchcase(path, one.name)), None)

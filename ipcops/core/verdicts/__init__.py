@@ -5,8 +5,9 @@ Whatever cannot be proven is ``unknown``; see rules 1 to 8 under "Safety" in doc
 
 from __future__ import annotations
 
+import functools
 import importlib
-from typing import Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from ..model import Verdict
 from .case import Case
@@ -26,11 +27,18 @@ JUDGES: Dict[str, Tuple[str, str]] = {
     "inet": ("sockets", "judge_inet"),
     "lock": ("held", "judge"),
 }
-"""Kind to the file here, and the function in it, that judges it: only what is judged is loaded."""
+"""Kind to the file here, and the function in it, that judges its objects: only that file is loaded."""
 
 
 def judge(case: Case, kind: str, rows: Sequence[int]) -> List[Verdict]:
     """Return the verdict of each of the given rows of a kind's table."""
-    file, function = JUDGES[kind]
-    verdicts: List[Verdict] = getattr(importlib.import_module("." + file, __name__), function)(case, rows)
+    if not rows:
+        return []
+    verdicts: List[Verdict] = _judge_of(kind)(case, rows)
     return verdicts
+
+
+@functools.cache
+def _judge_of(kind: str) -> Any:
+    file, function = JUDGES[kind]
+    return getattr(importlib.import_module("." + file, __name__), function)
