@@ -84,9 +84,8 @@ def _ended(name: str, message: str, status: int, plugin: bool) -> int:  # noqa: 
         return status
     from .check import UNKNOWN, headline
 
-    with contextlib.suppress(OSError, AttributeError):
-        sys.stdout.write(headline("UNKNOWN", message) + "\n")
-        sys.stdout.flush()
+    with contextlib.suppress(WriteError):  # then the status alone tells
+        deliver(iter([headline("UNKNOWN", message) + "\n"]), None)
     return UNKNOWN
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
@@ -102,6 +103,23 @@ def test_metrics_refuses_alike(arguments, status):
     assert (ours.returncode, ours.stdout) == (agents.returncode, agents.stdout) == (status, "")
     assert ours.stderr == agents.stderr
     assert ours.stderr.count("\n") == 1
+
+
+def test_any_locale_will_do():
+    for command in (CLI, CORE):
+        done = ipcops("check", "--warning", "b\N{SNOWMAN}=1", command=command, LC_ALL="C", PYTHONIOENCODING="ascii")
+        assert (done.returncode, done.stderr) == (3, "")
+        assert done.stdout.startswith("IPC UNKNOWN - unknown metric 'b\N{SNOWMAN}'")
+        done = ipcops("metrics", command=command, LC_ALL="C", PYTHONIOENCODING="ascii")
+        assert done.returncode == 0
+
+
+def test_a_standard_output_that_is_closed_leaves_the_status():
+    for command in (CLI, CORE):
+        words = " ".join(shlex.quote(word) for word in (*command, "check", "--warning", "x"))
+        done = ipcops("-c", f"{words} >&-", command=("sh",))
+        assert (done.returncode, done.stdout) == (3, "")
+        assert "Traceback" not in done.stderr
 
 
 def test_a_terminal_is_told_the_same():
