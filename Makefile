@@ -18,6 +18,11 @@ CONTAINER_TOOLS := podman:podman '/usr/*bin/runc:runc' /usr/bin/conmon:conmon '/
 	/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 CONTAINER_CACHE = $${XDG_CACHE_HOME:-$$HOME/.cache}/ipcops-tests
 
+# What the tests of the monitoring chain run (tests/prometheus, tests/kernel/test_nrpe.py).
+MONITOR_TOOLS := promtool:prometheus prometheus-node-exporter:prometheus-node-exporter \
+	prometheus-alertmanager:prometheus-alertmanager /usr/sbin/nrpe:nagios-nrpe-server \
+	/usr/lib/nagios/plugins/check_nrpe:nagios-nrpe-plugin
+
 # Without a network pip gives up in seconds: `make audit` then goes on without it.
 PIP := PIP_RETRIES=$${PIP_RETRIES-1} PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(PYTHON) -m pip install --quiet
 
@@ -51,6 +56,7 @@ audit: ## Audit this machine, as root or not; sets up what it needs, status 0 wh
 test: ## Install what the tests need (as root on Debian its packages too), then run them all
 	@./do --need $(TOOLS) || echo 'ipcops: the tests that need them are skipped' >&2
 	@./do --need $(CONTAINER_TOOLS) || echo 'ipcops: the tests with containers are skipped' >&2
+	@./do --need $(MONITOR_TOOLS) || echo 'ipcops: the tests of the monitoring chain are skipped' >&2
 	@$(MAKE) --silent $(DEV)
 	@status=0; \
 	$(PYTHON) -m pytest $(PYTEST_ARGS) || status=1; \

@@ -43,6 +43,21 @@ install_postgresql() (
     install_packages postgresql
 )
 
+# So does Debian with other servers. policy-rc.d(8) forbids it for one installation, and the next boot
+# is told to leave them alone.
+install_unstarted() (
+    policy=/usr/sbin/policy-rc.d
+    before=$(mktemp -d) || return 1
+    [ ! -e "$policy" ] || mv "$policy" "$before/" || return 1
+    trap 'rm -f "$policy"; [ ! -e "$before/policy-rc.d" ] || mv "$before/policy-rc.d" "$policy"; rmdir "$before"' EXIT
+    trap 'exit 1' HUP INT TERM
+    printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" || return 1
+    install_packages "$@" || return 1
+    for server in "$@"; do
+        update-rc.d "$server" disable >/dev/null 2>&1 || say "disable $server if it must not start at the next boot"
+    done
+)
+
 exists() {
     case $1 in
     /*) for file in $1; do [ -e "$file" ] && return; done; return 1 ;; # a path, perhaps with "*"
@@ -51,15 +66,19 @@ exists() {
 }
 
 need() {
-    packages='' missing='' failed=0
+    packages='' servers='' missing='' failed=0
     for pair in "$@"; do
         exists "${pair%%:*}" && continue
         case ${pair#*:} in
         postgresql) can_install && install_postgresql || missing="$missing postgresql" ;;
+        prometheus* | nagios-nrpe-server) servers="$servers ${pair#*:}" ;;
         *) packages="$packages ${pair#*:}" ;;
         esac
     done
     # Unquoted on purpose: one word per package.
+    if [ -n "$servers" ] && ! { can_install && install_unstarted $servers; }; then
+        missing="$missing$servers"
+    fi
     if [ -n "$packages" ] && ! install_packages $packages; then
         missing="$missing$packages"
     fi

@@ -1,4 +1,4 @@
-"""Write what is made from the code: a page per rule, their index, the policy's settings, and scripts/.
+"""Write what is made from the code: a page per rule, the policy's settings, the metrics, and scripts/.
 
 ``make docs``; ``--check`` only says which pages are out of date.
 """
@@ -14,7 +14,9 @@ SCRIPTS = DOCS.parent / "scripts"
 sys.path.insert(0, str(DOCS.parent))
 
 from ipcops.bundle.contents import files, manifest  # noqa: E402
-from ipcops.core.policy import PROTECT_KEYS, REMOVE_KEYS, SETTINGS  # noqa: E402
+from ipcops.core.check import METRICS, thresholds  # noqa: E402
+from ipcops.core.families import COUNTERS, FAMILIES, OTHER, PREFIX  # noqa: E402
+from ipcops.core.policy import PROTECT_KEYS, REMOVE_KEYS, SETTINGS, defaults  # noqa: E402
 from ipcops.core.rules.base import Rule  # noqa: E402
 from ipcops.core.rules.catalogue import RULES  # noqa: E402
 from ipcops.render.settings import BY_JOB  # noqa: E402
@@ -158,12 +160,60 @@ def scripts() -> dict[Path, str]:
     return made
 
 
+METRICS_WORDS = textwrap.dedent(f"""\
+    `ipcops metrics` prints these in Prometheus' text format; [monitoring.md](monitoring.md) tells how they get into
+    a monitoring system. All are gauges. What could not be seen is absent, never 0, and `source_success` tells why.
+
+    | label | values |
+    | --- | --- |
+    | `owner` | the user's name; the number of a uid without one |
+    | `kind` | `shm` `sem` `msg` `posix-shm` `posix-sem` `posix-mq` `pipe`, and what else `[metrics] kinds` names |
+    | `id`, `key` | of a System V queue; the key as `0x0000002a` |
+    | `queue` | the name of a POSIX queue, with its slash |
+    | `source` | a kind, or a sort of evidence: `counters` `limits` `processes` `maps` `descriptors` `blocked` … |
+    | `metric` | the name of a metric; of `crosscheck_…` one of {" ".join(f"`{PREFIX}{name}`" for name in COUNTERS)} |
+
+    At most `[metrics] owners` users and `[metrics] queues` queues of a metric are told one by one, those with the
+    most; the others are summed with the label value `{OTHER}`. `series_cap` tells the bounds, `series_capped` how many
+    were summed.
+
+    | metric | labels | meaning |
+    | --- | --- | --- |
+    """).splitlines()
+
+
+CHECK_WORDS = textwrap.dedent("""\
+    ## What `ipcops check` measures
+
+    The default thresholds are those of the policy: `[audit] near_limit` and `at_limit`, `shm_full_high` and
+    `shm_full_critical`. A metric without thresholds is only in the performance data, where `U` is a value that could
+    not be had. Metrics of a kind that `[metrics] kinds` leaves out are not there.
+
+    | metric | unit | warning | critical | meaning |
+    | --- | --- | --- | --- | --- |
+    """).splitlines()
+
+
+def metrics_page() -> str:
+    """Return the list of metrics."""
+    lines = ["# Metrics", "", MADE.replace("the rule itself", "ipcops/core/families.py"), "", *METRICS_WORDS]
+    for name, labels, meaning in FAMILIES:
+        lines.append(f"| `{PREFIX}{name}` | {' '.join(f'`{label}`' for label in labels)} | {meaning} |")
+    lines += ["", *CHECK_WORDS]
+    for metric in METRICS:
+        first, last = thresholds((), (), defaults())[metric.name][:2]
+        shown = [f"`{one.text}`" if one else "" for one in (first, last)]
+        lines.append(f"| `{metric.name}` | {metric.unit} | {shown[0]} | {shown[1]} | {metric.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
 def pages() -> dict[Path, str]:
     """Return every page that is made, by its place."""
     made = {DOCS / "rules" / f"{rule.id}.md": rule_page(rule) for rule in RULES}
     made[DOCS / "rules" / "README.md"] = index_page()
     made[DOCS / "policy.md"] = policy_page()
     made[DOCS / "scripts.md"] = scripts_page()
+    made[DOCS / "metrics.md"] = metrics_page()
     return {**made, **scripts()}
 
 

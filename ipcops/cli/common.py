@@ -63,9 +63,9 @@ def carry_out(request: dict[str, Any]) -> None:
         deliver(request, report)
         return status(request, report)
 
-    end(work, debug=request.get("debug", False))
+    end(work, debug=request.get("debug", False), plugin=request["command"] == "check")
 
 
-def end(work: Callable[[], int], *, debug: bool) -> None:
+def end(work: Callable[[], int], *, debug: bool, plugin: bool = False) -> None:
     """End the process with the status of *work*, every failure told."""
-    sys.exit(guarded(work, debug=debug, name="ipcops"))
+    sys.exit(guarded(work, debug=debug, name="ipcops", plugin=plugin))

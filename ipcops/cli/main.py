@@ -46,6 +46,8 @@ COMMANDS = {
     "show": ("show", "show"),
     "rules": ("rules", "rules"),
     "explain": ("explain", "explain"),
+    "metrics": ("metrics", "metrics"),
+    "check": ("check", "check"),
     "clean": ("clean", "clean"),
     "backup": ("backup", "backup"),
     "restore": ("restore", "restore"),
@@ -69,4 +71,17 @@ def main() -> None:
     """Run the command line; the exit status is the command's."""
     gc.disable()  # one short run that only grows: collecting would cost a tenth and free nothing
     _register(sys.argv[1:])
-    sys.exit(guarded(app, debug="--debug" in sys.argv, name="ipcops"))
+    plugin = sys.argv[1:2] == ["check"]
+    sys.exit(guarded(_as_plugin if plugin else app, debug="--debug" in sys.argv, name="ipcops", plugin=plugin))
+
+
+def _as_plugin() -> int:
+    """Run ``check``: a wrong command line is told as its other errors are, for 2 would mean CRITICAL."""
+    from ipcops.core.errors import InputError
+
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # Click's, which Typer has a copy of under a name of its own
+            raise InputError("%s; see --help" % error.format_message()) from error
+        raise

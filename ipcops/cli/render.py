@@ -42,7 +42,7 @@ def listed() -> Iterator[str]:
     yield "\nWhat --set takes, as KEY=VALUE:\n"
     for setting in SETTINGS:
         default = f" (default: {setting.default})" if setting.default else ""
-        yield "  %-10s%s%s\n" % (setting.name, setting.meaning, default)
+        yield "  %-14s%s%s\n" % (setting.name, setting.meaning, default)
 
 
 def render(

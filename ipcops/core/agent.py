@@ -139,6 +139,17 @@ def _explain(to: _Parser) -> None:
     to.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
 
 
+def _metrics(to: _Parser) -> None:
+    _looking(to)
+    to.add_argument("--textfile", metavar="PATH", help=HELP["textfile"])
+
+
+def _check(to: _Parser) -> None:
+    _looking(to)
+    for name in ("warning", "critical"):
+        to.add_argument("--" + name, action="append", metavar="METRIC=RANGE", help=HELP[name])
+
+
 # ---------------------------------------------------------------- commands that change something, or tell of it
 
 
@@ -193,6 +204,8 @@ COMMANDS: Dict[str, Callable[[_Parser], None]] = {
     "show": _show,
     "rules": _rules,
     "explain": _explain,
+    "metrics": _metrics,
+    "check": _check,
     "clean": _clean,
     "backup": _backup,
     "restore": _restore,
@@ -217,7 +230,7 @@ def main(arguments: Optional[Sequence[str]] = None, *, name: str = PROG) -> int:
         deliver(text_of(request, report, width), request.get("output"))
         return status(request, report)
 
-    return guarded(work, debug="--debug" in words, name="ipcops")
+    return guarded(work, debug="--debug" in words, name="ipcops", plugin=words[:1] == ["check"])
 
 
 def _width() -> int:

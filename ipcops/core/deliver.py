@@ -21,6 +21,14 @@ def text_of(request: Request, report: Report, width: int = 80) -> Iterator[str]:
         from .records import json_text
 
         return json_text(report)
+    if request["command"] == "metrics":
+        from .exposition import exposition
+
+        return iter(()) if "textfile" in report else exposition(report)
+    if request["command"] == "check":
+        from .check import line
+
+        return line(report)
     from .layout import plain  # JSON needs none of it
     from .text import laid_out
 
@@ -50,23 +58,35 @@ def deliver(pieces: Iterator[str], output: Optional[str]) -> None:
         raise WriteError("cannot write to standard output: %s" % error.strerror) from error
 
 
-def guarded(work: Any, *, debug: bool, name: str) -> int:
-    """Return the exit status of *work*, with every failure translated: the one place for that."""
+def guarded(work: Any, *, debug: bool, name: str, plugin: bool = False) -> int:
+    """Return the exit status of *work*, with every failure translated: the one place for that.
+
+    A *plugin* of a monitoring system says what is wrong as it says everything, and then its state is UNKNOWN.
+    """
     try:
         return int(work())
     except IpcopsError as error:
-        _say(name, str(error))
-        return error.exit_status
+        return _ended(name, str(error), error.exit_status, plugin)
     except KeyboardInterrupt:
-        _say(name, "interrupted")
-        return exits.INTERRUPTED
+        return _ended(name, "interrupted", exits.INTERRUPTED, plugin)
     except Exception as error:  # noqa: BLE001  # a defect of ours, told in one line
         if debug:
             import traceback
 
             traceback.print_exc()
-        _say(name, "a defect in ipcops itself (%s: %s); %s" % (type(error).__name__, error, DEFECT_ADDRESS))
-        return exits.DEFECT
+        words = "a defect in ipcops itself (%s: %s); %s" % (type(error).__name__, error, DEFECT_ADDRESS)
+        return _ended(name, words, exits.DEFECT, plugin)
+
+
+def _ended(name: str, message: str, status: int, plugin: bool) -> int:  # noqa: FBT001  # passed on
+    if not plugin:
+        _say(name, message)
+        return status
+    from .check import UNKNOWN, headline
+
+    with contextlib.suppress(WriteError):  # then the status alone tells
+        deliver(iter([headline("UNKNOWN", message) + "\n"]), None)
+    return UNKNOWN
 
 
 def _say(name: str, message: str) -> None:

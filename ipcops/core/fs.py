@@ -295,6 +295,38 @@ class Directory:
             raise
         os.fsync(self.fd)
 
+    def publish(self, name: str, data: bytes) -> None:
+        """Give a file that others read new content, 0644, whole or not at all; nothing else is left if that fails.
+
+        Several may do this at once: the last is what stays. It need not outlast a crash: the next run writes it anew.
+        """
+        draft = ".ipcops-%d" % os.getpid()
+        try:
+            try:
+                self._draft(draft, data, unnamed=True)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EEXIST):
+                    raise
+                with contextlib.suppress(FileNotFoundError):
+                    self.unlink(draft)  # of a run of this number that was killed
+                self._draft(draft, data, unnamed=False)
+            self.rename(draft, name)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                self.unlink(draft)
+            raise
+
+    def _draft(self, name: str, data: bytes, *, unnamed: bool) -> None:
+        """Make a file of that name; *unnamed*: none is left by a run that is killed, where the file system can that."""
+        fd = self.create_unnamed() if unnamed else self.create(name)
+        try:
+            write_all(fd, data)
+            os.fchmod(fd, 0o644)
+            if unnamed:
+                self.give_name(fd, name)
+        finally:
+            os.close(fd)
+
     def pin(self, name: str) -> int:
         """Return a descriptor that means the file of this name, and not what a link leads to; nothing is opened."""
         return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
@@ -389,6 +421,33 @@ def write_whole(path: str, pieces: Iterable[Union[str, bytes]]) -> None:
 
 def _bytes(piece: Union[str, bytes]) -> bytes:
     return piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogateescape")
+
+
+class Textfile:
+    """A file that a collector reads: its directory, held open from before the work to the end of it."""
+
+    def __init__(self, path: str) -> None:
+        """Raise WriteError where the file can never be written."""
+        self.path = path
+        above, self.name = os.path.split(path)
+        with self._told(path):
+            self.directory = Directory.open(above or ".")
+            with contextlib.suppress(FileNotFoundError):
+                if not self.name or not self.directory.info(self.name).is_regular:
+                    raise OSError(errno.EINVAL, "it is there and is no regular file")
+
+    def replace(self, pieces: Iterable[str]) -> None:
+        """Replace it whole. Raise WriteError."""
+        with self._told(self.path):
+            self.directory.publish(self.name, "".join(pieces).encode())
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _told(path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise WriteError("cannot write the textfile '%s': %s" % (path, error.strerror)) from error
 
 
 def write_all(fd: int, data: bytes) -> None:

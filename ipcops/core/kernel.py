@@ -27,6 +27,7 @@ from .tuples import NamedTuple
 _IPC_STAT = 2
 _MSG_INFO, _MSG_STAT_ANY = 12, 13
 _GETPID, _GETALL, _GETNCNT, _GETZCNT = 11, 13, 14, 15
+_SHM_INFO = 14
 _SEM_INFO, _SEM_STAT_ANY = 19, 20
 # include/uapi/linux/mount.h
 _FSCONFIG_CMD_CREATE = 6
@@ -51,6 +52,7 @@ class _Machine(NamedTuple):
 
     semctl: int
     msgctl: int
+    shmctl: int
     mq_getsetattr: int
     kcmp: int
     setns: int
@@ -60,8 +62,8 @@ class _Machine(NamedTuple):
 
 
 _MACHINES = {
-    "x86_64": _Machine(66, 71, 245, 312, 308, sem_size=104, sem_ctime=64, sem_nsems=80),
-    "aarch64": _Machine(191, 187, 185, 272, 268, sem_size=88, sem_ctime=56, sem_nsems=64),
+    "x86_64": _Machine(66, 71, 31, 245, 312, 308, sem_size=104, sem_ctime=64, sem_nsems=80),
+    "aarch64": _Machine(191, 187, 195, 185, 272, 268, sem_size=88, sem_ctime=56, sem_nsems=64),
 }
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on every machine
 _PIDFD_OPEN, _PIDFD_GETFD = 434, 438
@@ -73,6 +75,9 @@ _MSG_SIZE = 120
 _MSG_WORDS = {"stime": 48, "rtime": 56, "ctime": 64, "cbytes": 72, "qnum": 80, "qbytes": 88}
 _MSG_PIDS = {"lspid": 96, "lrpid": 100}
 
+_INT_MAX = (1 << 31) - 1
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
 Columns = Dict[str, Sequence[int]]
 
 
@@ -82,6 +87,8 @@ class Usage(NamedTuple):
     highest: int
     objects: int
     parts: int
+    bytes: int = 0
+    """Of messages."""
 
 
 class Kernel:
@@ -145,6 +152,33 @@ class Kernel:
         finally:
             copy.close()
 
+    # ------------------------------------------------------------- counters
+
+    def counters(self, kind: str) -> Optional[Dict[str, int]]:
+        """Return what the kernel itself counts of ``shm``, ``sem`` or ``msg`` in our namespace. Raise OSError.
+
+        By SHM_INFO, SEM_INFO and MSG_INFO: the IPC_INFO of the same structures has limits in the same fields.
+        Bytes of messages are left out where they do not fit the kernel's int (ipc/msg.c, msgctl_info).
+        """
+        if self.machine is None:
+            return None
+        if kind == "shm":
+            info = (ctypes.c_ulong * 6)()  # struct shm_info, whose first field is an int
+            self._checked(self.machine.shmctl, 0, _SHM_INFO, ctypes.addressof(info))
+            return {
+                "shm_segments": info[0] & 0xFFFFFFFF,
+                "shm_pages": info[1],
+                "shm_resident_bytes": info[2] * _PAGE,
+                "shm_swapped_bytes": info[3] * _PAGE,
+            }
+        usage = self.sem_usage() if kind == "sem" else self.msg_usage()
+        if usage is None:
+            return None
+        if kind == "sem":
+            return {"sem_sets": usage.objects, "sem_semaphores": usage.parts}
+        counted = {"msg_queues": usage.objects, "msg_messages": usage.parts}
+        return {**counted, "msg_bytes": usage.bytes} if usage.bytes < _INT_MAX else counted
+
     # ------------------------------------------------------------- semaphores
 
     def sem_usage(self) -> Optional[Usage]:
@@ -205,7 +239,7 @@ class Kernel:
             return None
         info = (ctypes.c_int * 8)()  # struct msginfo
         highest = self._checked(self.machine.msgctl, 0, _MSG_INFO, ctypes.addressof(info))
-        return Usage(highest, info[0], info[1])
+        return Usage(highest, info[0], info[1], info[6])
 
     def msg_table(self) -> Optional[Columns]:
         """Return the columns of all queues by one MSG_STAT_ANY per index, or ``None`` (see sem_table)."""

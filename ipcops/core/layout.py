@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import Iterable, Iterator, List, Sequence, Tuple, Union
 
-from .columns import Show
 from .tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .columns import Show
 
 LEAST_WHY = 24
 GAP = "  "

@@ -123,6 +123,7 @@ class Evidence:
     PIPES = "pipes"  # size, fill and creator of a pipe
     NAMESPACES = "namespaces"  # in which namespaces a process is
     SETTINGS = "settings"  # how a service of the host is configured
+    COUNTERS = "counters"  # what the kernel itself counts of System V objects
 
 
 class Process(NamedTuple):
@@ -286,6 +287,14 @@ class Semaphores(NamedTuple):
     zcnt: Tuple[int, ...]
 
 
+class Counted(NamedTuple):
+    """The kernel's own counters of a kind, named as in kernel.py, whether they stood still, and what the rows say."""
+
+    values: Mapping[str, int]
+    steady: bool
+    rows: Mapping[str, int] = NOTHING
+
+
 class Host(NamedTuple):
     """Which machine this is. Memory and page size in bytes."""
 
@@ -374,6 +383,8 @@ class Snapshot(NamedTuple):
     """The IPC namespaces that were looked into."""
     unit_starts: Mapping[str, float] = NOTHING
     """Epoch second at which systemd began each unit that has processes, as far as it tells; with units alone."""
+    counted: Mapping[str, Counted] = NOTHING
+    """Kind to the kernel's own counters, where asked for."""
 
     def gaps_of(self, evidence: str, kind: Optional[str] = None) -> List[Gap]:
         """Return what is missing of one piece of evidence, for one kind."""

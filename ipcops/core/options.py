@@ -13,6 +13,8 @@ HELP = {
     "show": "Tell all that is known of an object: its holders and waiters, its verdict and why.",
     "rules": "List the rules; tell those that are named in full.",
     "explain": "Tell why a call fails on this host now: which limit is reached, who uses it, what to do.",
+    "metrics": "Print what there is and what is wrong in numbers, in Prometheus' text format.",
+    "check": "One line for Nagios, Icinga, Checkmk or Zabbix, with exit status 0, 1, 2 or 3.",
     "clean": "Print what would be removed, what stays, and why; --apply removes what was shown.",
     "backup": "Back objects up; nothing is removed.",
     "restore": "Put removed objects back, or undo what 'set' changed.",
@@ -70,6 +72,9 @@ HELP = {
     "call": "The call: semget, shmget, msgget, semop, msgsnd, mq_open, shm_open, pipe or fcntl. Without one,"
     " the limits that are closest.",
     "errno": "The error it gives, such as ENOSPC; without one, all of them.",
+    "textfile": "Replace this file whole, for node_exporter's textfile collector, which reads NAME.prom.",
+    "warning": "WARNING where METRIC is outside RANGE (repeatable), such as shm_segments_used=80 or orphans=0.",
+    "critical": "CRITICAL where METRIC is outside RANGE (repeatable): 10, 10:, ~:10, 10:20, or @10:20 for inside.",
     "object": "The object: by id (shm:32768), by key (sem:0x1111) or by name (posix-shm:/psm_1a2b3c4d, fifo:/run/x).",
 }
 

@@ -15,7 +15,6 @@ from .fs import Roots, host_roots
 from .model import KINDS, REMOVABLE_KINDS, SEVERITIES, VERDICTS, FindingGroup, Report, Request, Snapshot
 from .naming import matching, parse_object, require_objects, require_something
 from .policy import DEFAULT_PATH, Policy, defaults, parse_policy
-from .report import AUDIT_SCHEMA, CLEAN_SCHEMA, HOST, SOCKET_KINDS, audit_report, key_text, objects_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ def run(request: Request, roots: Optional[Roots] = None, kernel: Optional[Kernel
     commands: Dict[str, Callable[..., Report]] = {
         "audit": _audit, "list": _list, "show": _show, "explain": _explain, "clean": _clean,
         "backup": _backup, "restore": _restore, "journal": _journal, "set": _set,
+        "metrics": _metrics, "check": _check_limits,
     }  # fmt: skip
     command = request.get("command", "")
     if command == "rules":
@@ -56,15 +56,17 @@ def run(request: Request, roots: Optional[Roots] = None, kernel: Optional[Kernel
 
 def status(request: Request, report: Report) -> int:
     """Return the exit status that a report means for a request."""
-    schema = report["schema"]
-    if schema == CLEAN_SCHEMA and report["interrupted"]:
+    schema = report["schema"].partition("/")[0]
+    if schema == "ipcops.check":
+        return int(report["status"])
+    if schema == "ipcops.clean" and report["interrupted"]:
         return exits.INTERRUPTED
     unsent = any(one["error"] for one in report.get("notified", ()))
     if unsent or report.get("failed") or report.get("refused"):
         return exits.PARTLY_FAILED
-    if schema == CLEAN_SCHEMA and request.get("exit_code") and not report["applied"] and report["plan"]["remove"]:
+    if schema == "ipcops.clean" and request.get("exit_code") and not report["applied"] and report["plan"]["remove"]:
         return exits.FINDINGS
-    if schema != AUDIT_SCHEMA:
+    if schema != "ipcops.audit":
         return exits.DONE
     if request.get("require_complete") and not report["scan"]["complete"]:
         return exits.UNDETERMINED
@@ -125,6 +127,7 @@ def _check(request: Request) -> None:
 
 def _audit(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
     from .collect.snapshot import take
+    from .report import HOST, audit_report
     from .rules.base import undecided
     from .rules.catalogue import BY_ID, RULES
 
@@ -217,6 +220,8 @@ def _names(group: FindingGroup, row: int) -> List[str]:
     table = group.table
     if table is None:
         return []
+    from .report import key_text
+
     names = [str(table[name][row]) for name in ("id", "path") if name in table]
     return names + ([key_text(table["key"][row])] if "key" in table else [])
 
@@ -230,6 +235,7 @@ def _kinds(words: Optional[Sequence[str]]) -> Tuple[str, ...]:
 
 def _list(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
     from .collect.snapshot import take
+    from .report import objects_report
     from .verdicts import Case
 
     kinds = _kinds(request.get("kinds"))
@@ -268,6 +274,7 @@ def _uids(snapshot: Snapshot, owner: str) -> Set[int]:
 
 def _show(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
     from .collect.snapshot import take
+    from .report import SOCKET_KINDS, objects_report
     from .verdicts import Case
 
     wanted = [parse_object(word) for word in request.get("objects") or ()]
@@ -290,6 +297,21 @@ def _show(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Rep
     require_objects(snapshots, wanted, where)
     (case, rows), *others = found
     return objects_report(case, rows, others=others, details=True)
+
+
+# ---------------------------------------------------------------- metrics and check
+
+
+def _metrics(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .monitoring import metrics
+
+    return metrics(request, policy, roots, kernel, _findings)
+
+
+def _check_limits(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .monitoring import check
+
+    return check(request, policy, roots, kernel, _findings)
 
 
 # ---------------------------------------------------------------- explain

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ipcops.core.errors import InputError, unknown_word
 from ipcops.core.policy import parse_count, parse_yes
 
+from . import alerts
 from .jobs import JOBS
 from .quote import Value, text_of
 
@@ -118,6 +119,7 @@ SETTINGS = (
         "settle", "4", "Seconds that a Slurm script waits for what the job used last to be old enough to go.",
         parse_count, 0, 60,
     ),
+    *(Setting(*row) for row in alerts.SETTINGS),
 )  # fmt: skip
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 BY_JOB = {"schedule": "cron", "calendar": "calendar", "spread": "spread"}

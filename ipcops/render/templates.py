@@ -14,6 +14,7 @@ from ipcops.core.errors import InputError, unknown_word
 from ipcops.core.known.families import FAMILIES
 from ipcops.core.known.protections import SHIPPED
 
+from . import alerts
 from .quote import FILTERS
 from .settings import BY_NAME, values
 
@@ -87,6 +88,11 @@ TEMPLATES = {
     ),
     "command": Template("ipcops.sh.j2", "the command ipcops on a host without packages"),
     "install": Template("install.sh.j2", "what installs, verifies and removes a bundle"),
+    "alerts": Template(
+        "prometheus/ipcops.rules.yml.j2",
+        "alert rules for Prometheus",
+        {"settings": alerts.SETTINGS, "limits": alerts.LIMITS},
+    ),
 }
 
 

@@ -29,7 +29,8 @@ def deliver(request: dict[str, Any], report: dict[str, Any]) -> None:
 
     Raise WriteError.
     """
-    if request["format"] == "table" and request.get("output") is None and sys.stdout and sys.stdout.isatty():
+    plain = request["format"] != "table" or request["command"] in ("metrics", "check")
+    if not plain and request.get("output") is None and sys.stdout and sys.stdout.isatty():
         core.deliver(on_terminal(request, report), None)
         return
     core.deliver(core.text_of(request, report, _width()), request.get("output"))

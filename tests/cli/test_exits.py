@@ -90,7 +90,8 @@ def test_interrupt():
 
 
 def test_defect_is_told_in_one_line():
-    broken = (CLI[0], "-c", "import ipcops.core.collect.snapshot as s; s.take = None; from ipcops.cli.main import main; main()")
+    breaking = "import ipcops.core.collect.snapshot as s; s.take = None"
+    broken = (CLI[0], "-c", breaking + "; from ipcops.cli.main import main; main()")
     done = ipcops("audit", command=broken)
     assert done.returncode == 70
     assert done.stderr.count("\n") == 1

@@ -16,6 +16,7 @@ from ipcops.core.known.protections import SHIPPED
 from ipcops.core.model import KINDS, POSIX_KINDS, REMOVABLE_KINDS
 from ipcops.core.naming import parse_object
 from ipcops.core.policy import ACCEPT, BACKUPS, ON_EXCESS, SETTINGS, Candidate, RemoveSection, defaults, parse_policy
+from ipcops.core.policy.settings import METRIC_KINDS
 from ipcops.core.rules.catalogue import BY_ID
 
 PATH = "/etc/some where/ipcops.conf"
@@ -141,8 +142,9 @@ def some_value(setting: Any) -> st.SearchStrategy:
         return st.lists(st.sampled_from(["MSG-007", "SHM-001:shm:0x0052e2c1", "PSHM-001:posix-shm:/cache-*"])).map(
             tuple
         )
-    if setting.section == "job":
-        return st.lists(st.sampled_from(REMOVABLE_KINDS), min_size=1).map(tuple)
+    if setting.name == "kinds":
+        known = REMOVABLE_KINDS if setting.section == "job" else METRIC_KINDS
+        return st.lists(st.sampled_from(known), min_size=1).map(tuple)
     if setting.parse is policy.parse_directory:
         return st.sampled_from(["", "/var/lib/other", "/a b"])
     if setting.parse is policy.parse_words:
@@ -168,7 +170,7 @@ FILES = st.lists(st.sampled_from(SETTINGS), unique_by=lambda setting: (setting.s
 def test_settings_round_trip(file, equals, comment):
     chosen, values = file
     lines: List[str] = []
-    for section in ("scan", "audit", "clean", "job"):
+    for section in ("scan", "audit", "clean", "job", "metrics"):
         mine = [(setting, value) for setting, value in zip(chosen, values) if setting.section == section]
         if mine:
             lines.append("[%s]" % section)

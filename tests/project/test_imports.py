@@ -19,7 +19,7 @@ CORE = "ipcops.core"
 
 # The parts of core that touch the world. Every part that is not named here is pure.
 CARRIERS = {  # called from outside; nothing below imports them
-    "__main__", "agent", "cleaning", "deliver", "explaining", "keeping", "run",
+    "__main__", "agent", "cleaning", "deliver", "explaining", "keeping", "monitoring", "run",
 }  # fmt: skip
 IMPURE = {"fs", "kernel", "collect"} | CARRIERS
 IMPURE |= {"notify", "setting"} | {"change", "contents", "backup", "restore"} | {"state", "journal", "apply"}
@@ -33,13 +33,14 @@ ARROWS = {
     "errors": {"exits"},
     "model": {"errors"},
     "records": set(),
+    "tally": {"model"},
     "known": set(),
     "policy": {"errors", "known", "model"},
     "terms": {"model", "policy", "rules", "verdicts"},
     "plan": {"model", "policy", "rules", "terms", "verdicts"},
     "fs": {"errors", "model"},
     "kernel": {"errors", "model"},
-    "collect": {"errors", "fs", "kernel", "model", "policy"},
+    "collect": {"errors", "fs", "kernel", "model", "policy", "tally"},
     "change": set(),
     "contents": {"change", "collect", "errors", "fs", "model"},
     "backup": {"contents", "errors", "fs", "model"},

@@ -56,6 +56,7 @@ def among(modules: set[str], packages: set[str]) -> set[str]:
         ("audit", "--fail-on", "none"),
         ("list", "--format", "json"),
         ("rules", "--format", "json"),
+        ("metrics",),
         ("--help",),
         ("audit", "--help"),
     ],
@@ -74,6 +75,15 @@ def test_core_loads_the_standard_library_and_itself():
     known = sys.stdlib_module_names | {"ipcops"}
     assert {module for module in loaded - at_start if module.partition(".")[0] not in known} == set()
     assert not among(loaded, HEAVY | {"ipcops.cli", "ipcops.show"})
+
+
+def test_numbers_load_no_report_and_nothing_about_what_was_not_asked_for():
+    loaded = loaded_by(*CORE, "metrics")
+    assert {"ipcops.core.metrics", "ipcops.core.exposition", "ipcops.core.rules.base"} <= loaded
+    parts = "report records columns text cleaning explaining check collect.sockets collect.files collect.locks"
+    parts += " collect.systemd collect.visit known.services known.public_sockets"
+    unwanted = {"ipcops.core." + part for part in parts.split()}
+    assert among(loaded, unwanted | {"json", "socket", "tempfile", "random", "textwrap", "pathlib"}) == set()
 
 
 def test_a_plan_loads_nothing_that_removes(tmp_path):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from .. import fs
 from ..fs import Roots
 from ..kernel import Kernel
-from ..model import POSIX_KINDS, SYSV_KINDS, Evidence, Gap, Semaphores, ShmMount, Table
+from ..model import NOTHING, POSIX_KINDS, SYSV_KINDS, Counted, Evidence, Gap, Semaphores, ShmMount, Table
 from ..policy import Policy
+from ..tally import agree, sums
 from ..tuples import NamedTuple
 from . import devshm, host, limits, mounts, mqueue, sysvipc
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 FILE_KINDS = ("posix-shm", "posix-sem")
 SOCKET_KINDS = ("unix", "inet")
 IPC_KINDS = (*SYSV_KINDS, "posix-mq")
+
+_COUNTS = 5
+"""How often a table is read until it agrees with counters that stood still, since an object may come and go between."""
 
 _REMOVED = (22, 43)
 """EINVAL, EIDRM: the object was removed since the table was read (semctl(2))."""
@@ -43,6 +48,8 @@ class Gathered(NamedTuple):
     gaps: List[Gap]
     connected: Optional[Connected] = None
     """Only where asked for."""
+    counted: Mapping[str, Counted] = NOTHING
+    """Kind to the kernel's own counters, where asked for."""
 
     def has(self, kind: str) -> bool:
         """Return whether there is any object of a kind."""
@@ -50,22 +57,20 @@ class Gathered(NamedTuple):
 
 
 def gather(
-    roots: Roots, kernel: Kernel, policy: Policy, kinds: Sequence[str], deadline: float, *, connections: bool = False
+    roots: Roots, kernel: Kernel, policy: Policy, kinds: Sequence[str], deadline: float, *, also: Sequence[str] = ()
 ) -> Gathered:
-    """Return the objects of *kinds* in the namespaces that we are in; *connections*: what is connected, too."""
+    """Return the objects of *kinds* in the namespaces that we are in.
+
+    *also*: ``connections``, what is connected; ``counters``, what the kernel itself counts.
+    """
     gaps: List[Gap] = []
     wanted = frozenset(kinds)
     namespace = host.read_namespace(roots.proc)
     own_mounts = read_own_mounts(roots, gaps)
     values, missing = limits.read_limits(roots.proc, tuple(kinds))
     gaps += missing
-    tables: Dict[str, Table] = {}
-    for kind in SYSV_KINDS:
-        if kind in wanted:
-            table, missing = sysvipc.read_table(roots.proc, kernel, kind)
-            gaps += missing
-            if table is not None:
-                tables[kind] = table
+    sysv = [kind for kind in SYSV_KINDS if kind in wanted]
+    tables, counted = _sysv(roots, kernel, sysv, gaps, counters="counters" in also)
     place: Optional[ShmMount] = None
     known: List[Table] = []
     if not wanted.isdisjoint(FILE_KINDS):
@@ -98,15 +103,49 @@ def gather(
         gaps += net.gaps
         if net.inet is not None:
             tables["inet"] = sockets.inet_table(net)
-        if connections:
+        if "connections" in also:
             from .connections import read_connected  # for `show` alone
 
             connected = read_connected(kernel, roots.proc, net.namespace, tuple(kinds))
             gaps += connected.gaps
     return Gathered(
         namespace, tuple(kinds), own_mounts, tables, values, place, queues.dev, queues.mounted, found, net, known, gaps,
-        connected,
+        connected, counted,
     )  # fmt: skip
+
+
+def _sysv(
+    roots: Roots, kernel: Kernel, kinds: Sequence[str], gaps: List[Gap], *, counters: bool
+) -> Tuple[Dict[str, Table], Dict[str, Counted]]:
+    """Return the System V tables; each with the kernel's own counters where asked for."""
+    tables: Dict[str, Table] = {}
+    counted: Dict[str, Counted] = {}
+    for kind in kinds:
+        for _ in range(_COUNTS):
+            before = _counters(kernel, kind, gaps) if counters else None
+            table, missing = sysvipc.read_table(roots.proc, kernel, kind)
+            if before is None:
+                break
+            rows = sums(table, fs.page_size()) if table is not None else NOTHING
+            counted[kind] = Counted(before, before == _counters(kernel, kind, gaps), rows)
+            if not counted[kind].steady or agree(rows, before):
+                break
+        gaps += missing
+        if table is not None:
+            tables[kind] = table
+    return tables, counted
+
+
+def _counters(kernel: Kernel, kind: str, gaps: List[Gap]) -> Optional[Dict[str, int]]:
+    try:
+        counters = kernel.counters(kind)
+    except OSError as error:
+        gaps.append(Gap(Evidence.COUNTERS, "the counters of %s" % kind, error.strerror or str(error), kind=kind))
+        return None
+    if counters is None:
+        why = "this machine's system call numbers are not known"
+        gaps.append(Gap(Evidence.COUNTERS, "the counters of %s" % kind, why, kind=kind))
+    return counters
 
 
 def portable(gathered: Gathered) -> Gathered:

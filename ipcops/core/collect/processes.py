@@ -299,8 +299,10 @@ class _Scan:
         with directory:
             try:
                 stat = parse_stat(directory.read_record("stat"))
-                status = directory.read_record("status")
-                uids, gids = parse_status(status)
+                kernel_thread = bool(stat.flags & PF_KTHREAD)
+                # A kernel thread has no ids that matter, and on a quiet host most processes are such.
+                status = b"" if kernel_thread else directory.read_record("status")
+                uids, gids = (_ROOT, _ROOT) if kernel_thread else parse_status(status)
                 self.tasks: Sequence[str] = directory.names("task") if stat.threads > 1 else ()
                 if stat.threads > 1:
                     uids, gids = self._ids_of_threads(directory, uids, gids)
@@ -314,7 +316,7 @@ class _Scan:
                 command=stat.command,
                 uids=uids,
                 gids=gids,
-                kernel_thread=bool(stat.flags & PF_KTHREAD),
+                kernel_thread=kernel_thread,
                 zombie=stat.state in "ZX" and stat.threads <= 1,
                 inner_pids=parse_inner(status),
             )
@@ -555,7 +557,7 @@ class _Scan:
             except _UnreadableError as error:
                 if not error.gone:
                     raise
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 continue
             if None not in answers:
                 seen.append(tid)

@@ -48,8 +48,15 @@ class Look(NamedTuple):
     """Whether to try a connection of the wrong type to socket files that seem stale."""
     booted_at: Optional[float] = None
     """The epoch second of the boot by the clock as an earlier run saw it: one that was set ahead since ages nothing."""
+    counters: bool = False
+    """Whether to ask for the kernel's own counters, too."""
     connections: Optional[FrozenSet[str]] = None
     """Where both ends of sockets are to be told: inodes and names of those to be shown though nobody can connect."""
+
+    @property
+    def also(self) -> Tuple[str, ...]:
+        """What every place is asked beside its objects; see gather."""
+        return ("connections",) * (self.connections is not None) + ("counters",) * self.counters
 
 
 class _Spot(NamedTuple):
@@ -91,8 +98,8 @@ class _Taking:
     def run(self, ask_about: Ask) -> List[Snapshot]:
         look = self.look
         try:
-            ends = look.connections is not None
-            spots = [_Spot(gather(self.roots, self.kernel, self.policy, look.kinds, self.limit, connections=ends))]
+            own = gather(self.roots, self.kernel, self.policy, look.kinds, self.limit, also=look.also)
+            spots = [_Spot(own)]
             if look.everywhere:
                 spots += self._elsewhere(spots[0].gathered)
             if look.host:
@@ -123,7 +130,6 @@ class _Taking:
         self.gaps += missing
         seen = {"ipc": {home.ipc}, "net": {home.net}, "mnt": {home.mnt}}
         seen_shm = {own.shm_mount.dev} if own.shm_mount is not None else set()
-        ends = self.look.connections is not None
         spots = []
         for entry in entries:
             kinds = [
@@ -136,7 +142,7 @@ class _Taking:
             if not kinds:
                 continue
             try:
-                gathered = self._visit().gather(entry, tuple(dict.fromkeys(kinds)), self.limit, connections=ends)
+                gathered = self._visit().gather(entry, tuple(dict.fromkeys(kinds)), self.limit, also=self.look.also)
             except EntryError as error:
                 if not error.gone:
                     what = "namespaces of %s" % ("pid %d" % entry.pids[0] if entry.pids else entry.path)
@@ -356,6 +362,7 @@ class _Taking:
                 facts=facts_of_host if spot.entry is None else None,
                 covered=covered,
                 unit_starts=unit_starts,
+                counted=here.counted,
             )
             snapshots.append(self._with_semaphores(one, spot, ask_about))
         taken = time.monotonic() - self.began

@@ -119,9 +119,9 @@ class Visitor:
         self.child: Optional[int] = None
         self.to_child = self.from_child = -1
 
-    def gather(self, entry: Entry, kinds: Sequence[str], deadline: float, *, connections: bool = False) -> Gathered:
+    def gather(self, entry: Entry, kinds: Sequence[str], deadline: float, *, also: Sequence[str] = ()) -> Gathered:
         """Return the objects of *kinds* there, and what is connected if asked. Raise EntryError."""
-        answer: Gathered = self._ask("gather", entry, (tuple(kinds), deadline, connections), deadline)
+        answer: Gathered = self._ask("gather", entry, (tuple(kinds), deadline, also), deadline)
         return answer
 
     def sockets(self, entry: Entry, deadline: float) -> Sockets:
@@ -205,8 +205,8 @@ class Visitor:
 
     def _answer(self, verb: str, entry: Entry, arguments: Tuple[Any, ...]) -> Any:
         if verb == "gather":
-            kinds, deadline, connections = arguments
-            gathered = gather(self.roots, self.kernel, self.policy, kinds, deadline, connections=connections)
+            kinds, deadline, also = arguments
+            gathered = gather(self.roots, self.kernel, self.policy, kinds, deadline, also=also)
             return portable(gathered)
         if verb == "sockets":
             return read_sockets(self.kernel, self.roots.proc, entry.net, ("unix",))

@@ -15,6 +15,7 @@ from .settings import (
     BACKUPS,
     EXEMPT_KINDS,
     LONGEST,
+    METRIC_KINDS,
     MIN_AGE,
     ON_EXCESS,
     OWNER_GONE,
@@ -75,16 +76,13 @@ def parse_policy(text: str, path: str, rules: Iterable[str] = ()) -> Policy:
         else:
             _settings_section(where, dict(parser.items(section)), values)
             written |= {(section, key) for key in parser.options(section)}
-    if values["audit", "exempt"]:
-        _check_exempt(values["audit", "exempt"], _Place(path, text, "audit"), list(rules))
+    _check_exempt(values["audit", "exempt"], _Place(path, text, "audit"), rules)
     if values["audit", "near_limit"] > values["audit", "at_limit"]:
         place = _Place(path, text, "audit")
         key = "near_limit" if place.line("near_limit") > 1 else "at_limit"
         raise place.wrong(key, "puts near_limit above at_limit")
-    place = _Place(path, text, "job")
-    _check_kinds(values["job", "kinds"], place, "kinds")
-    if not values["job", "kinds"]:
-        raise place.wrong("kinds", "is empty; write which kinds, or leave it out")
+    for name, known in (("job", REMOVABLE_KINDS), ("metrics", METRIC_KINDS)):
+        _check_kinds(values[name, "kinds"], _Place(path, text, name), "kinds", known, needed=True)
     return Policy(values, (*own, *shipped()), path, tuple(remove) or BUILT_IN, frozenset(written))
 
 
@@ -259,10 +257,19 @@ def _check_names(where: _Place, name: str, items: Iterable[str], known: Iterable
             raise where.unknown("key", key, known, key)
 
 
-def _check_kinds(kinds: Iterable[str], where: _Place, key: str) -> None:
+def _check_kinds(
+    kinds: Tuple[str, ...],
+    where: _Place,
+    key: str,
+    known: Tuple[str, ...] = REMOVABLE_KINDS,
+    *,
+    needed: bool = False,
+) -> None:
+    if needed and not kinds:
+        raise where.wrong(key, "is empty; write which kinds, or leave it out")
     for kind in kinds:
-        if kind not in REMOVABLE_KINDS:
-            raise where.unknown("kind", kind, REMOVABLE_KINDS, key)
+        if kind not in known:
+            raise where.unknown("kind", kind, known, key)
 
 
 def _keys(where: _Place, items: Mapping[str, str]) -> Tuple[Tuple[int, int], ...]:
@@ -295,7 +302,8 @@ def _check_empty(items: Mapping[str, str], where: _Place) -> None:
             raise where.wrong(key, "is empty, which would mean any; leave it out, or say which")
 
 
-def _check_exempt(entries: Iterable[str], where: _Place, rules: List[str]) -> None:
+def _check_exempt(entries: Iterable[str], where: _Place, some: Iterable[str]) -> None:
+    rules = list(some) if entries else ()
     for entry in entries:
         rule, _, rest = entry.partition(":")
         if rules and rule not in rules:

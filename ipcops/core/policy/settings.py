@@ -197,7 +197,26 @@ SETTINGS: Tuple[Setting, ...] = (
         " families.",
         parse_words,
     ),
+    Setting(
+        "metrics", "kinds", "shm sem msg posix-shm posix-sem posix-mq pipe", "kinds",
+        "What 'ipcops metrics' and 'ipcops check' look at, and whose orphans and findings they count. fifo, unix,"
+        " inet and lock may be added, and host for what concerns the host as a whole; each makes every run dearer.",
+        parse_words,
+    ),
+    Setting(
+        "metrics", "owners", "20", "users",
+        "How many users a metric tells one by one, those with the most first; the others are summed as 'other'.",
+        parse_count, 0, 10_000,
+    ),
+    Setting(
+        "metrics", "queues", "20", "queues",
+        "How many queues a metric tells one by one, the fullest first; the others are summed as 'other'.",
+        parse_count, 0, 10_000,
+    ),
 )  # fmt: skip
+
+METRIC_KINDS = (*KINDS, "host")
+"""What ``[metrics] kinds`` may name."""
 
 PROTECT_KEYS: Dict[str, str] = {
     "owner": "users (names, globs of names, or uids) or @groups that own the object",

@@ -301,11 +301,9 @@ def leaks(case: Case, kind: str, rows: Sequence[int]) -> Optional[Leaks]:
     table = case.table(kind)
     if table is None or not rows:
         return None
-    found = [
-        (row, verdict)
-        for row, verdict in zip(rows, judge(case, kind, rows))
-        if verdict.word == "orphan" or verdict.suspected
-    ]
+    judged = judge(case, kind, rows)
+    case.undetermined[kind] = sum(verdict.word == "unknown" for verdict in judged)
+    found = [(row, verdict) for row, verdict in zip(rows, judged) if verdict.word == "orphan" or verdict.suspected]
     if not found:
         return None
     return Leaks(table, tuple(row for row, _ in found), tuple(verdict for _, verdict in found))

@@ -40,6 +40,8 @@ class Case:
         self.snapshot = snapshot
         self.policy = policy
         self.earlier = tuple(earlier)
+        self.undetermined: Dict[str, int] = {}
+        """Kind to how many candidates for a leak nobody can tell about, as far as the rules have asked."""
         self._presence: Dict[Tuple[FrozenSet[int], FrozenSet[int], bool], Presence] = {}
         self._object_gaps: Dict[Tuple[str, str], Dict[Optional[int], Gap]] = {}
         self._inner_pids: Optional[FrozenSet[int]] = None
