@@ -90,8 +90,8 @@ def test_interrupt():
 
 
 def test_defect_is_told_in_one_line():
-    breaking = "import ipcops.core.collect.snapshot as s; s.take = None"
-    broken = (CLI[0], "-c", breaking + "; from ipcops.cli.main import main; main()")
+    code = "import ipcops.core.collect.snapshot as s; s.take = None; from ipcops.cli.main import main; main()"
+    broken = (CLI[0], "-c", code)
     done = ipcops("audit", command=broken)
     assert done.returncode == 70
     assert done.stderr.count("\n") == 1
