@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 from . import __version__
 from .families import FAMILIES, MQ_LABELS, MSG_LABELS, OTHER, PREFIX
 from .layout import printable
-from .model import REMOVABLE_KINDS, SYSV_KINDS, Evidence, FindingGroup, Report, Table
+from .model import REMOVABLE_KINDS, SYSV_KINDS, Counted, Evidence, FindingGroup, Report, Table
 from .queuecost import owners_cost
 from .tally import sums
 from .verdicts import Case
@@ -41,6 +41,8 @@ _PIPE_LIMITS = {
     "pipe_limit_user_soft_pages": "fs.pipe-user-pages-soft",
     "pipe_limit_user_hard_pages": "fs.pipe-user-pages-hard",
 }
+
+_NOT_COUNTED = Counted({}, steady=False)
 
 _EVIDENCE = (
     Evidence.COUNTERS, Evidence.LIMITS, Evidence.MOUNT, Evidence.PROCESSES, Evidence.MAPS, Evidence.DESCRIPTORS,
@@ -123,14 +125,12 @@ class _Families:
         apart: Samples = {}
         compared: Samples = {}
         for kind in SYSV_KINDS:
-            table, counted = snapshot.tables.get(kind), snapshot.counted.get(kind)
-            rows = counted.rows if counted is not None and counted.rows else {}
-            if table is not None and not rows:
-                rows = sums(table, snapshot.host.page_size)
-            for name, value in {**rows, **(counted.values if counted is not None else {})}.items():
+            table, counted = snapshot.tables.get(kind), snapshot.counted.get(kind, _NOT_COUNTED)
+            rows = counted.rows or (sums(table, snapshot.host.page_size) if table is not None else {})
+            for name, value in {**rows, **counted.values}.items():
                 self.put(name, value)
-            for name, value in counted.values.items() if counted is not None else ():
-                steady = counted is not None and counted.steady and name in rows
+            for name, value in counted.values.items():
+                steady = counted.steady and name in rows
                 compared[PREFIX + name,] = int(steady)
                 if steady:
                     apart[PREFIX + name,] = abs(rows[name] - value)
