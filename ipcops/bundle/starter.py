@@ -27,15 +27,24 @@ STAMP = "agent.sha256"
 
 LAUNCH = '''"""Starts the agent; see core/agent.py."""
 
+import gc
+import os
 import sys
 
 if sys.version_info < (3, 9):
     sys.stderr.write("ipcops: needs Python 3.9 or newer; %s is %s\\n" % (sys.executable, sys.version.split()[0]))
     sys.exit(75)
 
+gc.disable()  # before the first import: a run that only grows, and is short
+
 from core.agent import main
 
-sys.exit(main(name="ipcops"))
+status = main(name="ipcops")
+try:
+    sys.stdout.flush()
+except (AttributeError, OSError):
+    pass  # told already, or closed
+os._exit(status)  # all is written; taking the interpreter down would cost as much as a twentieth of a run
 '''
 
 
