@@ -99,15 +99,22 @@ keep_copy() { # TARGET
 
 # ------------------------------------------------------------------ install and upgrade
 
-# Makes a directory and those above it, and notes those that were not there.
+# Makes a directory and those above it, and notes those that were not there: in the record, once there is one.
 make_directory() { # PATH MODE
     if [ "$1" = / ] || [ -d "$root$1" ]; then
         return
     fi
     make_directory "$(dirname "$1")" 755
     mkdir -m "$2" "$root$1" || stop 4 "cannot make $root$1"
-    made="$made$1
+    made="${made}directory$tab$1
 "
+    if [ -f "$record" ]; then
+        printf 'directory\t%s\n' "$1" >>"$record" || stop 4 "cannot write $record"
+    fi
+}
+
+write_record() { # reads it from standard input
+    { cat >"$record.new" && mv -f "$record.new" "$record"; } || stop 4 "cannot write $record"
 }
 
 # Whole or not at all, and not at all if nothing would change. A name with a dot first is read by no cron.
@@ -125,6 +132,13 @@ put() { # SOURCE TARGET MODE
     [ -n "$root" ] || ! command -v restorecon >/dev/null || restorecon -F "$to"
     say "wrote $to"
     changed=yes
+    is_unit "$2"
+}
+
+is_unit() { # PATH: if it is one, systemd has to read its units again
+    case $1 in
+    /etc/systemd/*) reload=yes ;;
+    esac
 }
 
 choose_schedule() {
@@ -186,15 +200,17 @@ check_policy() {
 }
 
 install_files() {
-    # The record is written first, so that a run that is cut off leaves nothing that nobody knows of.
+    # The record comes first, so that a run that is cut off leaves nothing that nobody knows of.
     make_directory "$lib" 755
-    {
-        [ ! -f "$record" ] || cat "$record"
-        files | while IFS=$tab read -r class mode source target; do
-            [ -n "$(shipped "$target")" ] || printf '%s\t%s\n' '-' "$target"
-        done
-    } >"$record.new" || stop 4 "cannot write $record.new"
-    mv -f "$record.new" "$record" || stop 4 "cannot write $record"
+    fresh=$(files | while IFS=$tab read -r class mode source target; do
+        [ -n "$(shipped "$target")" ] || printf '%s\t%s\n' '-' "$target"
+    done)
+    if [ -n "$made$fresh" ]; then
+        { [ ! -f "$record" ] || cat "$record"; printf '%s%s\n' "$made" "$fresh"; } | write_record || exit 4
+    fi
+    make_directory "$state" 700
+    make_directory "$state/jobs" 700
+    make_directory "$log" 700
 
     new_record=$(mktemp) || stop 4 'cannot make a temporary file'
     files >"$new_record.files"
@@ -223,11 +239,12 @@ LIST
             [ ! -e "$root$path" ] || say "removed $root$path, which is not needed any more"
             rm -f "$root$path"
             changed=yes
+            is_unit "$path"
         fi
     done <"$record"
 
-    { grep "^directory$tab" "$record"; printf '%s' "$made" | sed "s/^/directory$tab/"; } | sort -u >>"$new_record"
-    cmp -s "$new_record" "$record" || cp "$new_record" "$record" || stop 4 "cannot write $record"
+    grep "^directory$tab" "$record" | sort -u >>"$new_record"
+    cmp -s "$new_record" "$record" || write_record <"$new_record"
     rm -f "$new_record"
 }
 
@@ -249,12 +266,12 @@ timers() { # prints the names of the timers that are installed
 }
 
 start() {
-    [ -z "$root" ] && [ "$schedule" = systemd ] || return 0
+    [ -z "$root" ] || return 0
     if [ ! -d /run/systemd/system ]; then
-        say "systemd does not run here; enable $(timers | tr '\n' ' ')once it does"
+        [ "$schedule" != systemd ] || say "systemd does not run here; enable $(timers | tr '\n' ' ')once it does"
         return 0
     fi
-    [ -z "$changed" ] || systemctl daemon-reload || stop 4 'systemctl daemon-reload failed'
+    [ -z "$reload" ] || systemctl daemon-reload || stop 4 'systemctl daemon-reload failed'
     for timer in $(timers); do
         systemctl --quiet is-enabled "$timer" 2>/dev/null && systemctl --quiet is-active "$timer" && continue
         systemctl --quiet enable --now "$timer" || stop 4 "$timer could not be started; systemctl status $timer"
@@ -272,13 +289,9 @@ do_install() {
     find_agent
     check_bundle
     check_policy
-    made='' changed=''
+    made='' changed='' reload=''
     [ -z "$root" ] || mkdir -p "$root" || stop 4 "cannot make $root"
     stop_old_schedule
-    make_directory "$lib" 755
-    make_directory "$state" 700
-    make_directory "$state/jobs" 700
-    make_directory "$log" 700
     wait_for_jobs
     install_files
     install_agent
@@ -295,6 +308,7 @@ stop_old_schedule() {
     [ -z "$root" ] && [ -f "$record" ] && [ "$schedule" != systemd ] || return 0
     for timer in $(timers); do
         systemctl --quiet disable --now "$timer" 2>/dev/null && say "stopped $timer"
+        rm -f "/var/lib/systemd/timers/stamp-$timer" # when it last ran: Persistent= in systemd.timer(5)
     done
 }
 
@@ -359,7 +373,7 @@ do_uninstall() {
     done <"$record"
     directories=$(sed -n "s/^directory$tab//p" "$record" | sort -r)
     rm -rf "$root$lib/agent" "$root$lib/new" "$root$state/jobs"
-    rm -f "$root$lib/ipcops-agent.pyz" "$root$log"/*.log "$root$log"/*.log.*
+    rm -f "$root$lib/ipcops-agent.pyz" "$root$log"/*.log "$root$log"/*.log[.-]*
     for name in sightings.json announced.json clock.json lock; do
         rm -f "$root$state/$name"
     done
