@@ -292,9 +292,10 @@ do_install() {
     made='' changed='' reload=''
     [ -z "$root" ] || mkdir -p "$root" || stop 4 "cannot make $root"
     stop_old_schedule
-    wait_for_jobs
+    hold_jobs
     install_files
     install_agent
+    release_jobs
     start
     if [ -z "$changed" ]; then
         say 'everything was there already'
@@ -312,11 +313,21 @@ stop_old_schedule() {
     done
 }
 
-# No job may run while the agent under it is replaced or removed.
-wait_for_jobs() {
+# No job may run while the agent under it is replaced or removed: we hold their locks, by descriptors from 4 on.
+hold_jobs() {
+    descriptor=3
     for held in "$root$state"/jobs/*.lock; do
         [ -e "$held" ] || continue
-        flock --wait 600 "$held" true || stop 4 "a job has been running for 10 min ($held); try again later"
+        descriptor=$((descriptor + 1))
+        eval "exec $descriptor>>\"\$held\"" || exit 4
+        flock --wait 600 "$descriptor" || stop 4 "a job has been running for 10 min ($held); try again later"
+    done
+}
+
+release_jobs() {
+    while [ "$descriptor" -gt 3 ]; do
+        eval "exec $descriptor>&-"
+        descriptor=$((descriptor - 1))
     done
 }
 
@@ -358,19 +369,27 @@ do_verify() {
 
 # ------------------------------------------------------------------ uninstall
 
+remove() { # PATTERN: what was installed where it matches
+    while IFS=$tab read -r was path; do
+        # shellcheck disable=SC2254 # it is a pattern
+        case $was$path in
+        directory*) ;;
+        *$1)
+            keep_copy "$path"
+            rm -f "$root$path" || stop 4 "cannot remove $root$path"
+            ;;
+        esac
+    done <"$record"
+}
+
 do_uninstall() {
     [ -f "$record" ] || stop 4 "nothing is installed in ${root:-/} ($record is missing)"
     [ -n "$root" ] || [ "$(id -u)" = 0 ] || stop 2 'only root can uninstall'
     schedule=none made=''
     stop_old_schedule
-    wait_for_jobs
-    while IFS=$tab read -r was path; do
-        case $was in
-        directory) continue ;;
-        esac
-        keep_copy "$path"
-        rm -f "$root$path" || stop 4 "cannot remove $root$path"
-    done <"$record"
+    remove '/etc/cron.d/*' # first, so that nothing starts any more
+    hold_jobs
+    remove '*'
     directories=$(sed -n "s/^directory$tab//p" "$record" | sort -r)
     rm -rf "$root$lib/agent" "$root$lib/new" "$root$state/jobs"
     rm -f "$root$lib/ipcops-agent.pyz" "$root$log"/*.log "$root$log"/*.log[.-]*

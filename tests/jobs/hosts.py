@@ -10,12 +10,14 @@ from __future__ import annotations
 import functools
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,7 @@ from tests import containers
 from tests.world import GONE, REPO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 SUITES = ("bullseye", "bookworm", "trixie")
 HERE = Path(__file__).parent
@@ -48,6 +50,17 @@ owner = nameless
 accept = strong
 min_age = 3s
 """
+
+# Paths with all that may stand in them. The log's has no quote: logrotate could not read it, so it is refused.
+AWKWARD = {
+    "lib": "/opt/ip c$x'%y/lib",
+    "bin": "/opt/ip c$x'%y/bin",
+    "policy": "/etc/ip c$x'%y/own.conf",
+    "state": "/var/lib/ip c$x'%y",
+    "log": "/var/log/ip c$x%y",
+}
+
+_one_at_a_time = threading.Lock()
 
 KINDS = ("shm", "sem", "msg", "posix-shm", "posix-sem", "posix-mq")
 
@@ -163,11 +176,12 @@ class Host:
         text = self.text(f"{self.state}/jobs/cleanup.json")
         return json.loads(text) if text else None
 
-    def plant(self, python: str = "python3") -> None:
-        """Leave objects behind, and hold others."""
+    def plant(self, word: str = "", python: str = "python3") -> None:
+        """Leave objects behind, and hold others; *word* tells them from those of an earlier time."""
         self.box.copy_in(HERE / "leaks.py", "/opt/leaks.py")
-        self.sh(f"nohup {python} -I /opt/leaks.py {GONE} >/run/leaks.json 2>/run/leaks.err </dev/null &")
-        self.planted = json.loads(self.wait(lambda: self.text("/run/leaks.json"), "the objects to be there", 20))
+        script = 'nohup "$1" -I /opt/leaks.py "$2" "$3" >"/run/leaks$3.json" 2>/run/leaks.err </dev/null &'
+        self.sh(script, python, str(GONE), word)
+        self.planted = json.loads(self.wait(lambda: self.text(f"/run/leaks{word}.json"), "the objects to be there", 20))
 
     def there(self, names: dict[str, Any]) -> set[str]:
         """Return the kinds of those of some objects that are there."""
@@ -230,10 +244,21 @@ def host(suite: str, *, systemd: bool = False, pid: str | None = None, **places:
     """Start a container with the rights that root has on a host."""
     if os.geteuid() != 0:
         pytest.skip("root of a container of an ordinary user may not see who holds what")
+    with _one_at_a_time:  # who is first looks for an engine, and builds the image
+        containers.image(suite)
     with containers.container(suite, systemd=systemd, pid=pid, capabilities=CAPABILITIES) as box:
         yield Host(box, **places)
 
 
-def quoted(words: Sequence[str]) -> str:
-    """Return words for a shell."""
-    return " ".join(shlex.quote(word) for word in words)
+def together(works: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+    """Do several things at once, and return what came of each: what was raised stands in its place (``taken``)."""
+    with ThreadPoolExecutor(len(works)) as pool:
+        futures = {name: pool.submit(work) for name, work in works.items()}
+        return {name: future.exception() or future.result() for name, future in futures.items()}
+
+
+def taken(found: Any) -> Any:
+    """Return what came of something done together; raise what it raised."""
+    if isinstance(found, BaseException):
+        raise found
+    return found

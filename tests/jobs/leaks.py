@@ -3,7 +3,7 @@
 All belong to a uid that runs no process. Those that are held are held by root: attached, mapped or open, waited on.
 Prints their names as JSON (``{"gone": {kind: id}, "held": {...}}``) when that is so, and stays.
 
-    python3 -I leaks.py UID
+    python3 -I leaks.py UID [WORD]
 """
 
 import ctypes
@@ -14,30 +14,33 @@ import threading
 import time
 
 UID = int(sys.argv[1])
+WORD = sys.argv[2] if sys.argv[2:] else ""
 SIZE = 4096
 CREATE = 0o1000 | 0o2000  # IPC_CREAT | IPC_EXCL
 
 libraries = [ctypes.CDLL(None, use_errno=True), ctypes.CDLL("librt.so.1", use_errno=True)]  # mq_open before glibc 2.34
 
 
-def call(name, *words, result=ctypes.c_long):
+def call(name, *words, result=ctypes.c_int):
     """Call a function of the C library; its errors are ours."""
     function = next(getattr(one, name) for one in libraries if hasattr(one, name))
     function.restype = result
     found = function(*words)
-    if found in (-1, 2**64 - 1):
+    if found in (-1, 2**64 - 1):  # as an int, and as an address
         raise OSError(ctypes.get_errno(), name + ": " + os.strerror(ctypes.get_errno()))
     return found
 
 
 def made(word):
     """Make one object of each kind; return what the kernel calls them."""
+    word += WORD
     for name, size in (("psm_" + word, SIZE), ("sem." + word, 32)):
         file = os.open("/dev/shm/" + name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         os.write(file, b"x" * size)
         os.close(file)
     queue = "/" + word
-    os.close(call("mq_open", queue.encode(), os.O_CREAT | os.O_EXCL | os.O_RDWR, ctypes.c_uint(0o600), None))
+    small = (ctypes.c_long * 8)(0, 1, 8)  # struct mq_attr: a user may have 800 kB of queues on the whole machine
+    os.close(call("mq_open", queue.encode(), os.O_CREAT | os.O_EXCL | os.O_RDWR, ctypes.c_uint(0o600), small))
     return {
         "shm": call("shmget", 0, ctypes.c_size_t(SIZE), CREATE | 0o600),
         "sem": call("semget", 0, 2, CREATE | 0o600),
