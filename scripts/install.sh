@@ -72,6 +72,9 @@ sum() { # FILE
 # What was installed, one line each: checksum as shipped, tab, path without DESTDIR.
 record=$root$lib/installed
 
+# The checksums of the files of the agent as it was unpacked and compiled.
+sums=$lib/unpacked.sha256
+
 shipped() { # TARGET: the checksum that it was shipped with, or nothing
     [ ! -f "$record" ] || while IFS=$tab read -r was path; do
         if [ "$path" = "$1" ]; then
@@ -124,7 +127,7 @@ put() { # SOURCE TARGET MODE
         return
     fi
     make_directory "$(dirname "$2")" 755
-    draft=$(dirname "$to")/.ipcops-new.$$
+    draft=$(dirname "$to")/.ipcops-new
     if ! { cp "$1" "$draft" && chmod "$3" "$draft" && mv -f "$draft" "$to"; }; then
         rm -f "$draft"
         stop 4 "cannot write $to; what was written before it stays, run this again"
@@ -199,11 +202,11 @@ check_policy() {
     fi
 }
 
-install_files() {
-    # The record comes first, so that a run that is cut off leaves nothing that nobody knows of.
+# The record comes first, so that a run that is cut off leaves nothing that nobody knows of.
+begin_record() {
     make_directory "$lib" 755
-    fresh=$(files | while IFS=$tab read -r class mode source target; do
-        [ -n "$(shipped "$target")" ] || printf '%s\t%s\n' '-' "$target"
+    fresh=$({ files | cut -f 4; printf '%s\n' "$lib/ipcops-agent.pyz" "$sums"; } | while read -r path; do
+        [ -n "$(shipped "$path")" ] || printf '%s\t%s\n' '-' "$path"
     done)
     if [ -n "$made$fresh" ]; then
         { [ ! -f "$record" ] || cat "$record"; printf '%s%s\n' "$made" "$fresh"; } | write_record || exit 4
@@ -211,7 +214,9 @@ install_files() {
     make_directory "$state" 700
     make_directory "$state/jobs" 700
     make_directory "$log" 700
+}
 
+install_files() {
     new_record=$(mktemp) || stop 4 'cannot make a temporary file'
     files >"$new_record.files"
     while IFS=$tab read -r class mode source target; do
@@ -228,6 +233,9 @@ install_files() {
     done <"$new_record.files"
     rm -f "$new_record.files"
     rmdir "$root$lib/new" 2>/dev/null
+    for path in "$lib/ipcops-agent.pyz" "$sums"; do
+        printf '%s\t%s\n' "$(sum "$root$path")" "$path" >>"$new_record"
+    done
 
     # What an older bundle, or the other schedule, had and this one has not.
     while IFS=$tab read -r was path; do
@@ -248,15 +256,25 @@ LIST
     rm -f "$new_record"
 }
 
+# Prints what is not as it was unpacked. Python runs what was compiled without a look at the source beside it.
+compare_agent() {
+    "$python" -I -S "$agent" --compare "$root$lib/agent" || return 4
+    (cd "$root$lib/agent" && sha256sum --quiet --check "$root$sums" 2>/dev/null) || {
+        say "$root$lib/agent is not as it was installed"
+        return 4
+    }
+}
+
 install_agent() {
     put "$agent" "$lib/ipcops-agent.pyz" 644
     to=$root$lib/agent
-    [ -z "$("$python" -I -S "$agent" --compare "$to" 2>&1)" ] && return
+    [ -z "$(compare_agent 2>&1)" ] && return
     rm -rf "$to.new" "$to.old"
     "$python" -I -S "$agent" --unpack "$to.new" "$lib/agent" || { rm -rf "$to.new"; exit 4; }
     [ ! -e "$to" ] || mv "$to" "$to.old"
     mv "$to.new" "$to" || stop 4 "cannot put the agent into $to; run this again"
     rm -rf "$to.old"
+    (cd "$to" && find . -type f -exec sha256sum {} +) >"$root$sums" || stop 4 "cannot write $root$sums"
     say "wrote $to"
     changed=yes
 }
@@ -293,8 +311,9 @@ do_install() {
     [ -z "$root" ] || mkdir -p "$root" || stop 4 "cannot make $root"
     stop_old_schedule
     hold_jobs
-    install_files
+    begin_record
     install_agent
+    install_files
     release_jobs
     start
     if [ -z "$changed" ]; then
@@ -353,7 +372,8 @@ do_verify() {
             esac
         fi
     done <"$record"
-    "$python" -I -S "$root$lib/ipcops-agent.pyz" --compare "$root$lib/agent" || bad=1
+    agent=$root$lib/ipcops-agent.pyz
+    [ ! -f "$agent" ] || compare_agent || bad=1
     said=$("$python" -I -S "$root$lib/agent" rules --policy "$root$policy" 2>&1 >/dev/null) || {
         say "${said#ipcops: }"
         bad=1
@@ -376,7 +396,7 @@ remove() { # PATTERN: what was installed where it matches
         directory*) ;;
         *$1)
             keep_copy "$path"
-            rm -f "$root$path" || stop 4 "cannot remove $root$path"
+            rm -f "$root$path" "$(dirname "$root$path")/.ipcops-new" || stop 4 "cannot remove $root$path"
             ;;
         esac
     done <"$record"
@@ -390,14 +410,15 @@ do_uninstall() {
     remove '/etc/cron.d/*' # first, so that nothing starts any more
     hold_jobs
     remove '*'
-    directories=$(sed -n "s/^directory$tab//p" "$record" | sort -r)
-    rm -rf "$root$lib/agent" "$root$lib/new" "$root$state/jobs"
-    rm -f "$root$lib/ipcops-agent.pyz" "$root$log"/*.log "$root$log"/*.log[.-]*
+    directories=$({ sed -n "s/^directory$tab//p" "$record"; printf '%s\n' "$lib" "$state" "$log"; } | sort -ru)
+    rm -rf "$root$lib/agent" "$root$lib/agent.new" "$root$lib/agent.old" "$root$lib/new" "$root$state/jobs"
+    rm -f "$root$log"/*.log "$root$log"/*.log[.-]*
     for name in sightings.json announced.json clock.json lock; do
         rm -f "$root$state/$name"
     done
     rmdir "$root$state/backups" 2>/dev/null # if there are none
-    rm -f "$record"
+    [ -s "$root$state/journal.jsonl" ] || rm -f "$root$state/journal.jsonl"
+    rm -f "$record" "$record.new"
     printf '%s\n' "$directories" | while read -r path; do
         [ -z "$path" ] || rmdir "$root$path" 2>/dev/null
     done

@@ -127,7 +127,7 @@ def test_with_a_wrong_policy_the_unit_has_failed_and_nothing_goes(there):
     there.sh('cp "$1" /run/policy && sed s/min_age/min_ages/ /run/policy >"$1"', policy)
     try:
         again = {"posix-shm": "/psm_late"}
-        there.sh(f"echo x >/dev/shm/psm_late && chown {world.GONE} /dev/shm/psm_late && sleep 4")
+        there.sh(f"umask 077; echo x >/dev/shm/psm_late && chown {world.GONE} /dev/shm/psm_late && sleep 4")
         done = there.box.exec("systemctl", "start", UNIT, check=False)
         assert done.returncode == 1
         assert there.box.exec("systemctl", "is-failed", UNIT, check=False).stdout == "failed\n"
