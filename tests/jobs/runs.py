@@ -1,7 +1,7 @@
 """Run in a container: the job held and killed at moments that only a program hits. Prints JSON.
 
-    python3 -I runs.py twice SCRIPT          one run is stopped while its agent works, another comes
-    python3 -I runs.py killed SCRIPT MS...   runs of which all processes are killed after so many milliseconds
+``python3 -I runs.py twice SCRIPT``: one run is stopped while its agent works, and another comes.
+``python3 -I runs.py killed SCRIPT MS…``: all processes of a run are killed after so many milliseconds, each time.
 """
 
 import fcntl
@@ -11,12 +11,12 @@ import signal
 import subprocess
 import sys
 import time
+from subprocess import PIPE
 
 
 def start(script):
     """Start the job in a process group of its own."""
-    pipe = subprocess.PIPE
-    return subprocess.Popen([script], start_new_session=True, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen([script], start_new_session=True, stdout=PIPE, stderr=PIPE, text=True)
 
 
 def ended(run):
@@ -26,8 +26,8 @@ def ended(run):
 
 
 def members(group):
-    """Return the commands of a process group."""
-    found = []
+    """Return the commands of a process group, and the process of each."""
+    found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open("/proc/%s/stat" % pid) as file:
@@ -35,25 +35,29 @@ def members(group):
         except OSError:
             continue
         if int(rest.split()[2]) == group:
-            found.append(name.partition("(")[2])
+            found[name.partition("(")[2]] = int(pid)
     return found
 
 
 def twice(script):
-    """Stop a run once its agent has begun; what does a second one do, and then the first?"""
+    """Stop a run once its agent has begun, and tell what a second one does, and then the first."""
     first = start(script)
-    while not any(name.startswith(("python", "platform-python")) for name in members(first.pid)):
+    agents = []
+    while not agents:
         if first.poll() is not None:
             raise SystemExit("the run was too fast to be stopped")
+        agents = [pid for name, pid in members(first.pid).items() if name.startswith("python")]
     os.killpg(first.pid, signal.SIGSTOP)
+    nice = os.getpriority(os.PRIO_PROCESS, agents[0])
+    idle = subprocess.run(["ionice", "-p", str(agents[0])], stdout=PIPE, text=True, check=True).stdout.strip()
     second = ended(start(script))
     again = first.poll()
     os.killpg(first.pid, signal.SIGCONT)
-    return {"first": ended(first), "second": second, "first was at work": again is None}
+    return {"first": ended(first), "second": second, "first was at work": again is None, "nice": nice, "io": idle}
 
 
 def killed(script, *moments):
-    """Kill runs; is the lock free each time, and does the next run work?"""
+    """Kill runs, and tell whether the lock is free each time, and the next run works."""
     found = []
     for moment in moments:
         run = start(script)

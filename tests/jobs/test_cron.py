@@ -56,7 +56,7 @@ class Stories:
         return one
 
     def whole_machine(self) -> Host:
-        """The bundle as it is shipped, where the container's processes are the machine's."""
+        """Install the bundle as it is shipped, where the container's processes are the machine's."""
         if world.namespace("pid") != INITIAL_PID_NAMESPACE:
             pytest.skip("this machine is itself in a PID namespace, and cannot see who holds what outside")
         one = self.start("bookworm", pid="host")
@@ -76,9 +76,10 @@ class Stories:
         return one
 
     def platform_python(self) -> Host:
-        """The RHEL family's way: there is no python3 but the system's own."""
+        """Do as the RHEL family does: there is no python3 but the system's own, and sh is bash."""
         one = self.start("trixie")
-        one.sh("mkdir -p /usr/libexec && mv /usr/bin/python3.13 /usr/libexec/platform-python && rm /usr/bin/python3")
+        one.sh("ln -sf bash /bin/sh && mkdir -p /usr/libexec")
+        one.sh("mv /usr/bin/python3.13 /usr/libexec/platform-python && rm /usr/bin/python3")
         one.before = one.listing()
         one.bring(self.given)
         one.plant(python="/usr/libexec/platform-python")

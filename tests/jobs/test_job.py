@@ -12,6 +12,10 @@ from .hosts import HERE, POLICY, Host, bundle, host
 
 SCRIPT = "/usr/local/lib/ipcops/ipc-cleanup.sh"
 STATE = "/var/lib/ipcops"
+FILL = (
+    f"cp -a {STATE} /run/state && mount -t tmpfs -o size=64k none {STATE} && cp -a /run/state/. {STATE};"
+    f" head -c 100k /dev/zero >{STATE}/filler"
+)
 # Stands for syslogd: a socket at /dev/log, and what came in a file.
 SYSLOG = """
 import os, socket
@@ -64,6 +68,7 @@ def test_two_at_once_and_the_second_gives_way(one):
     log = one.text(f"{one.log}/cleanup.log")
     found = json.loads(one.box.exec("python3", "-I", "/opt/bundle/runs.py", "twice", SCRIPT).stdout)
     assert found["first was at work"]
+    assert (found["nice"], found["io"]) == (19, "idle"), "it gives way to everybody"
     assert found["second"] == {"status": 0, "out": "", "err": ""}
     assert found["first"] == {"status": 0, "out": "", "err": ""}
     said = syslog(one)
@@ -79,7 +84,7 @@ def test_a_killed_run_leaves_no_lock(one):
     assert [run["free"] for run in found] == [True] * len(moments)
     assert [run["next"] for run in found] == [{"status": 0, "out": "", "err": ""}] * len(moments)
     reached = {name for run in found if run["status"] == -9 for name in run["reached"]}
-    assert {"ipc-cleanup.sh", "python3.11"} <= reached, "some were killed while the script, and some while the agent ran"
+    assert {"ipc-cleanup.sh", "python3.11"} <= reached, "while the script ran, and while the agent did"
     assert one.result()["status"] == 0
 
 
@@ -88,15 +93,11 @@ def test_a_killed_run_leaves_no_lock(one):
     [
         (f"mount -t tmpfs -o ro none {STATE}", 4, "cannot make /var/lib/ipcops/jobs and /var/log/ipcops"),
         (f"mount --bind {STATE} {STATE} && mount -o remount,ro,bind {STATE}", 4, "jobs/cleanup.lock; run this as root"),
-        (
-            f"cp -a {STATE} /run/state && mount -t tmpfs -o size=64k none {STATE} && cp -a /run/state/. {STATE};"
-            f" head -c 100k /dev/zero >{STATE}/filler",
-            4, "No space left on device",
-        ),
+        (FILL, 4, "No space left on device"),
         ("mount -t tmpfs -o ro none /var/log/ipcops", 4, "is a file system full or read-only?"),
     ],
     ids=["no state", "read-only state", "full disk", "read-only log"],
-)  # fmt: skip
+)
 def test_where_nothing_can_be_written_it_fails_loudly(one, leak, damage, status, told):
     one.sh(damage, check=False)
     try:
@@ -132,6 +133,21 @@ def test_without_its_policy_or_agent_it_fails_loudly(one, leak):
         assert (done.returncode, done.stdout) == (status, "")
         assert path in done.stderr
         assert one.there(leak) == set(leak)
+
+
+def test_each_host_starts_at_a_time_of_its_own_that_stays(one):
+    """With a sleep that only says for how long."""
+    one.sh("sed 's/spread 0/spread 1800/' /usr/local/lib/ipcops/ipc-cleanup.sh >/run/spread.sh")
+    one.sh("printf '#!/bin/sh\\necho $1 >>/run/slept\\n' >/usr/sbin/sleep && chmod 755 /usr/sbin/sleep")
+    try:
+        for number in ("1", "1", "2", "3"):
+            one.sh('echo "$1" >/etc/machine-id; sh /run/spread.sh --spread', number)
+    finally:
+        one.sh("rm /usr/sbin/sleep")
+    slept = [int(line) for line in one.text("/run/slept").split()]
+    assert slept[0] == slept[1]
+    assert len(set(slept)) == 3
+    assert all(0 <= seconds <= 1800 for seconds in slept)
 
 
 def test_a_dry_run_removes_nothing(one, leak):
@@ -212,5 +228,3 @@ def test_slurm_scripts_end_well_whatever_happens(one, variables, told):
     said = ended(one, *variables, script="prolog")
     assert told in said
     assert "<27>" in said
-
-
