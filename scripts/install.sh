@@ -69,7 +69,8 @@ sum() { # FILE
     sha256sum <"$1" | cut -d ' ' -f 1
 }
 
-# What was installed, one line each: checksum as shipped, tab, path without DESTDIR.
+# What was installed, one line each: checksum as shipped, tab, path without DESTDIR. While an upgrade is under way,
+# what it brings stands there, too, after what was there before.
 record=$root$lib/installed
 
 # The checksums of the files of the agent as it was unpacked and compiled.
@@ -85,7 +86,7 @@ shipped() { # TARGET: the checksum that it was shipped with, or nothing
 }
 
 edited() { # TARGET: whether somebody changed it since, or it was there before us
-    [ -e "$root$1" ] && [ "$(sum "$root$1")" != "$(shipped "$1")" ]
+    [ -e "$root$1" ] && ! grep -qsxF "$(sum "$root$1")$tab$1" "$record"
 }
 
 # What somebody wrote is not lost with the file.
@@ -205,9 +206,12 @@ check_policy() {
 # The record comes first, so that a run that is cut off leaves nothing that nobody knows of.
 begin_record() {
     make_directory "$lib" 755
-    fresh=$({ files | cut -f 4; printf '%s\n' "$lib/ipcops-agent.pyz" "$sums"; } | while read -r path; do
-        [ -n "$(shipped "$path")" ] || printf '%s\t%s\n' '-' "$path"
-    done)
+    fresh=$({ files; printf 'code\t644\t-\t%s\n' "$lib/ipcops-agent.pyz" "$sums"; } |
+        while IFS=$tab read -r class mode source target; do
+            [ -n "$(shipped "$target")" ] || printf '%s\t%s\n' '-' "$target"
+            [ "$class" = code ] || grep -qsxF "$(sum "$here/$source")$tab$target" "$record" ||
+                printf '%s\t%s\n' "$(sum "$here/$source")" "$target"
+        done)
     if [ -n "$made$fresh" ]; then
         { [ ! -f "$record" ] || cat "$record"; printf '%s%s\n' "$made" "$fresh"; } | write_record || exit 4
     fi
@@ -354,6 +358,7 @@ release_jobs() {
 
 do_verify() {
     [ -f "$record" ] || stop 4 "nothing is installed in ${root:-/} ($record is missing)"
+    [ -n "$root" ] || [ "$(id -u)" = 0 ] || stop 2 'only root can see all that is installed'
     find_python || stop 3 "$no_python"
     bad=0
     while IFS=$tab read -r was path; do
@@ -419,7 +424,7 @@ do_uninstall() {
     rmdir "$root$state/backups" 2>/dev/null # if there are none
     [ -s "$root$state/journal.jsonl" ] || rm -f "$root$state/journal.jsonl"
     rm -f "$record" "$record.new"
-    printf '%s\n' "$directories" | while read -r path; do
+    printf '%s\n' "$directories" | while IFS= read -r path; do
         [ -z "$path" ] || rmdir "$root$path" 2>/dev/null
     done
     [ -n "$root" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload

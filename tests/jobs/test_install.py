@@ -283,6 +283,8 @@ def test_an_ordinary_user_is_refused(bare):
     bare.install("--cron")
     done = bare.sh(f"sh {LIB}/install.sh --uninstall", check=False, user="1500")
     assert (done.returncode, done.stderr) == (2, "ipcops: only root can uninstall\n")
+    done = bare.sh(f"sh {LIB}/install.sh --verify", check=False, user="1500")
+    assert (done.returncode, done.stderr) == (2, "ipcops: only root can see all that is installed\n")
 
 
 def test_a_host_without_python_is_told_what_to_install(bare):
