@@ -8,8 +8,8 @@ ARGS :=
 PYTEST_ARGS :=
 
 # What the tests and benchmarks use beside Python, as COMMAND:DEBIAN-PACKAGE.
-TOOLS := git:git ipcmk:util-linux unshare:util-linux lsof:lsof /usr/sbin/apache2:apache2-bin \
-	'/usr/lib/postgresql/*/bin/initdb:postgresql'
+TOOLS := git:git ipcmk:util-linux unshare:util-linux lsof:lsof shellcheck:shellcheck \
+	/usr/sbin/apache2:apache2-bin '/usr/lib/postgresql/*/bin/initdb:postgresql'
 
 # What the tests with real containers use (tests/containers.py). A group of its own: apt-get installs
 # all it is told or nothing, and not every Debian has each of these.

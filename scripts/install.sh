@@ -69,8 +69,12 @@ sum() { # FILE
     sha256sum <"$1" | cut -d ' ' -f 1
 }
 
-# What was installed, one line each: checksum as shipped, tab, path without DESTDIR.
+# What was installed, one line each: checksum as shipped, tab, path without DESTDIR. While an upgrade is under way,
+# what it brings stands there, too, after what was there before.
 record=$root$lib/installed
+
+# The checksums of the files of the agent as it was unpacked and compiled.
+sums=$lib/unpacked.sha256
 
 shipped() { # TARGET: the checksum that it was shipped with, or nothing
     [ ! -f "$record" ] || while IFS=$tab read -r was path; do
@@ -82,7 +86,7 @@ shipped() { # TARGET: the checksum that it was shipped with, or nothing
 }
 
 edited() { # TARGET: whether somebody changed it since, or it was there before us
-    [ -e "$root$1" ] && [ "$(sum "$root$1")" != "$(shipped "$1")" ]
+    [ -e "$root$1" ] && ! grep -qsxF "$(sum "$root$1")$tab$1" "$record"
 }
 
 # What somebody wrote is not lost with the file.
@@ -99,15 +103,22 @@ keep_copy() { # TARGET
 
 # ------------------------------------------------------------------ install and upgrade
 
-# Makes a directory and those above it, and notes those that were not there.
+# Makes a directory and those above it, and notes those that were not there: in the record, once there is one.
 make_directory() { # PATH MODE
     if [ "$1" = / ] || [ -d "$root$1" ]; then
         return
     fi
     make_directory "$(dirname "$1")" 755
     mkdir -m "$2" "$root$1" || stop 4 "cannot make $root$1"
-    made="$made$1
+    made="${made}directory$tab$1
 "
+    if [ -f "$record" ]; then
+        printf 'directory\t%s\n' "$1" >>"$record" || stop 4 "cannot write $record"
+    fi
+}
+
+write_record() { # reads it from standard input
+    { cat >"$record.new" && mv -f "$record.new" "$record"; } || stop 4 "cannot write $record"
 }
 
 # Whole or not at all, and not at all if nothing would change. A name with a dot first is read by no cron.
@@ -117,7 +128,7 @@ put() { # SOURCE TARGET MODE
         return
     fi
     make_directory "$(dirname "$2")" 755
-    draft=$(dirname "$to")/.ipcops-new.$$
+    draft=$(dirname "$to")/.ipcops-new
     if ! { cp "$1" "$draft" && chmod "$3" "$draft" && mv -f "$draft" "$to"; }; then
         rm -f "$draft"
         stop 4 "cannot write $to; what was written before it stays, run this again"
@@ -125,6 +136,13 @@ put() { # SOURCE TARGET MODE
     [ -n "$root" ] || ! command -v restorecon >/dev/null || restorecon -F "$to"
     say "wrote $to"
     changed=yes
+    is_unit "$2"
+}
+
+is_unit() { # PATH: if it is one, systemd has to read its units again
+    case $1 in
+    /etc/systemd/*) reload=yes ;;
+    esac
 }
 
 choose_schedule() {
@@ -185,17 +203,24 @@ check_policy() {
     fi
 }
 
-install_files() {
-    # The record is written first, so that a run that is cut off leaves nothing that nobody knows of.
+# The record comes first, so that a run that is cut off leaves nothing that nobody knows of.
+begin_record() {
     make_directory "$lib" 755
-    {
-        [ ! -f "$record" ] || cat "$record"
-        files | while IFS=$tab read -r class mode source target; do
+    fresh=$({ files; printf 'code\t644\t-\t%s\n' "$lib/ipcops-agent.pyz" "$sums"; } |
+        while IFS=$tab read -r class mode source target; do
             [ -n "$(shipped "$target")" ] || printf '%s\t%s\n' '-' "$target"
-        done
-    } >"$record.new" || stop 4 "cannot write $record.new"
-    mv -f "$record.new" "$record" || stop 4 "cannot write $record"
+            [ "$class" = code ] || grep -qsxF "$(sum "$here/$source")$tab$target" "$record" ||
+                printf '%s\t%s\n' "$(sum "$here/$source")" "$target"
+        done)
+    if [ -n "$made$fresh" ]; then
+        { [ ! -f "$record" ] || cat "$record"; printf '%s%s\n' "$made" "$fresh"; } | write_record || exit 4
+    fi
+    make_directory "$state" 700
+    make_directory "$state/jobs" 700
+    make_directory "$log" 700
+}
 
+install_files() {
     new_record=$(mktemp) || stop 4 'cannot make a temporary file'
     files >"$new_record.files"
     while IFS=$tab read -r class mode source target; do
@@ -212,6 +237,9 @@ install_files() {
     done <"$new_record.files"
     rm -f "$new_record.files"
     rmdir "$root$lib/new" 2>/dev/null
+    for path in "$lib/ipcops-agent.pyz" "$sums"; do
+        printf '%s\t%s\n' "$(sum "$root$path")" "$path" >>"$new_record"
+    done
 
     # What an older bundle, or the other schedule, had and this one has not.
     while IFS=$tab read -r was path; do
@@ -223,23 +251,34 @@ LIST
             [ ! -e "$root$path" ] || say "removed $root$path, which is not needed any more"
             rm -f "$root$path"
             changed=yes
+            is_unit "$path"
         fi
     done <"$record"
 
-    { grep "^directory$tab" "$record"; printf '%s' "$made" | sed "s/^/directory$tab/"; } | sort -u >>"$new_record"
-    cmp -s "$new_record" "$record" || cp "$new_record" "$record" || stop 4 "cannot write $record"
+    grep "^directory$tab" "$record" | sort -u >>"$new_record"
+    cmp -s "$new_record" "$record" || write_record <"$new_record"
     rm -f "$new_record"
+}
+
+# Prints what is not as it was unpacked. Python runs what was compiled without a look at the source beside it.
+compare_agent() {
+    "$python" -I -S "$agent" --compare "$root$lib/agent" || return 4
+    (cd "$root$lib/agent" && sha256sum --quiet --check "$root$sums" 2>/dev/null) || {
+        say "$root$lib/agent is not as it was installed"
+        return 4
+    }
 }
 
 install_agent() {
     put "$agent" "$lib/ipcops-agent.pyz" 644
     to=$root$lib/agent
-    [ -z "$("$python" -I -S "$agent" --compare "$to" 2>&1)" ] && return
+    [ -z "$(compare_agent 2>&1)" ] && return
     rm -rf "$to.new" "$to.old"
     "$python" -I -S "$agent" --unpack "$to.new" "$lib/agent" || { rm -rf "$to.new"; exit 4; }
     [ ! -e "$to" ] || mv "$to" "$to.old"
     mv "$to.new" "$to" || stop 4 "cannot put the agent into $to; run this again"
     rm -rf "$to.old"
+    (cd "$to" && find . -type f -exec sha256sum {} +) >"$root$sums" || stop 4 "cannot write $root$sums"
     say "wrote $to"
     changed=yes
 }
@@ -249,12 +288,12 @@ timers() { # prints the names of the timers that are installed
 }
 
 start() {
-    [ -z "$root" ] && [ "$schedule" = systemd ] || return 0
+    [ -z "$root" ] || return 0
     if [ ! -d /run/systemd/system ]; then
-        say "systemd does not run here; enable $(timers | tr '\n' ' ')once it does"
+        [ "$schedule" != systemd ] || say "systemd does not run here; enable $(timers | tr '\n' ' ')once it does"
         return 0
     fi
-    [ -z "$changed" ] || systemctl daemon-reload || stop 4 'systemctl daemon-reload failed'
+    [ -z "$reload" ] || systemctl daemon-reload || stop 4 'systemctl daemon-reload failed'
     for timer in $(timers); do
         systemctl --quiet is-enabled "$timer" 2>/dev/null && systemctl --quiet is-active "$timer" && continue
         systemctl --quiet enable --now "$timer" || stop 4 "$timer could not be started; systemctl status $timer"
@@ -272,16 +311,14 @@ do_install() {
     find_agent
     check_bundle
     check_policy
-    made='' changed=''
+    made='' changed='' reload=''
     [ -z "$root" ] || mkdir -p "$root" || stop 4 "cannot make $root"
     stop_old_schedule
-    make_directory "$lib" 755
-    make_directory "$state" 700
-    make_directory "$state/jobs" 700
-    make_directory "$log" 700
-    wait_for_jobs
-    install_files
+    hold_jobs
+    begin_record
     install_agent
+    install_files
+    release_jobs
     start
     if [ -z "$changed" ]; then
         say 'everything was there already'
@@ -295,14 +332,25 @@ stop_old_schedule() {
     [ -z "$root" ] && [ -f "$record" ] && [ "$schedule" != systemd ] || return 0
     for timer in $(timers); do
         systemctl --quiet disable --now "$timer" 2>/dev/null && say "stopped $timer"
+        rm -f "/var/lib/systemd/timers/stamp-$timer" # when it last ran: Persistent= in systemd.timer(5)
     done
 }
 
-# No job may run while the agent under it is replaced or removed.
-wait_for_jobs() {
+# No job may run while the agent under it is replaced or removed: we hold their locks, by descriptors from 4 on.
+hold_jobs() {
+    descriptor=3
     for held in "$root$state"/jobs/*.lock; do
         [ -e "$held" ] || continue
-        flock --wait 600 "$held" true || stop 4 "a job has been running for 10 min ($held); try again later"
+        descriptor=$((descriptor + 1))
+        eval "exec $descriptor>>\"\$held\"" || exit 4
+        flock --wait 600 "$descriptor" || stop 4 "a job has been running for 10 min ($held); try again later"
+    done
+}
+
+release_jobs() {
+    while [ "$descriptor" -gt 3 ]; do
+        eval "exec $descriptor>&-"
+        descriptor=$((descriptor - 1))
     done
 }
 
@@ -310,6 +358,7 @@ wait_for_jobs() {
 
 do_verify() {
     [ -f "$record" ] || stop 4 "nothing is installed in ${root:-/} ($record is missing)"
+    [ -n "$root" ] || [ "$(id -u)" = 0 ] || stop 2 'only root can see all that is installed'
     find_python || stop 3 "$no_python"
     bad=0
     while IFS=$tab read -r was path; do
@@ -328,7 +377,8 @@ do_verify() {
             esac
         fi
     done <"$record"
-    "$python" -I -S "$root$lib/ipcops-agent.pyz" --compare "$root$lib/agent" || bad=1
+    agent=$root$lib/ipcops-agent.pyz
+    [ ! -f "$agent" ] || compare_agent || bad=1
     said=$("$python" -I -S "$root$lib/agent" rules --policy "$root$policy" 2>&1 >/dev/null) || {
         say "${said#ipcops: }"
         bad=1
@@ -344,28 +394,37 @@ do_verify() {
 
 # ------------------------------------------------------------------ uninstall
 
+remove() { # PATTERN: what was installed where it matches
+    while IFS=$tab read -r was path; do
+        # shellcheck disable=SC2254 # it is a pattern
+        case $was$path in
+        directory*) ;;
+        *$1)
+            keep_copy "$path"
+            rm -f "$root$path" "$(dirname "$root$path")/.ipcops-new" || stop 4 "cannot remove $root$path"
+            ;;
+        esac
+    done <"$record"
+}
+
 do_uninstall() {
     [ -f "$record" ] || stop 4 "nothing is installed in ${root:-/} ($record is missing)"
     [ -n "$root" ] || [ "$(id -u)" = 0 ] || stop 2 'only root can uninstall'
     schedule=none made=''
     stop_old_schedule
-    wait_for_jobs
-    while IFS=$tab read -r was path; do
-        case $was in
-        directory) continue ;;
-        esac
-        keep_copy "$path"
-        rm -f "$root$path" || stop 4 "cannot remove $root$path"
-    done <"$record"
-    directories=$(sed -n "s/^directory$tab//p" "$record" | sort -r)
-    rm -rf "$root$lib/agent" "$root$lib/new" "$root$state/jobs"
-    rm -f "$root$lib/ipcops-agent.pyz" "$root$log"/*.log "$root$log"/*.log.*
+    remove '/etc/cron.d/*' # first, so that nothing starts any more
+    hold_jobs
+    remove '*'
+    directories=$({ sed -n "s/^directory$tab//p" "$record"; printf '%s\n' "$lib" "$state" "$log"; } | sort -ru)
+    rm -rf "$root$lib/agent" "$root$lib/agent.new" "$root$lib/agent.old" "$root$lib/new" "$root$state/jobs"
+    rm -f "$root$log"/*.log "$root$log"/*.log[.-]*
     for name in sightings.json announced.json clock.json lock; do
         rm -f "$root$state/$name"
     done
     rmdir "$root$state/backups" 2>/dev/null # if there are none
-    rm -f "$record"
-    printf '%s\n' "$directories" | while read -r path; do
+    [ -s "$root$state/journal.jsonl" ] || rm -f "$root$state/journal.jsonl"
+    rm -f "$record" "$record.new"
+    printf '%s\n' "$directories" | while IFS= read -r path; do
         [ -z "$path" ] || rmdir "$root$path" 2>/dev/null
     done
     [ -n "$root" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload

@@ -66,7 +66,7 @@ spread() { # SECONDS
 lock() {
     command -v flock >/dev/null || fail 3 'there is no flock here; install util-linux'
     mkdir -p "$jobs" "$log" || fail 4 "cannot make $jobs and $log; run this as root"
-    { : >>"$jobs/$job.lock"; } 2>/dev/null || fail 4 "cannot write $jobs/$job.lock; run this as root"
+    (: >>"$jobs/$job.lock") 2>/dev/null || fail 4 "cannot write $jobs/$job.lock; run this as root"
     exec 9>>"$jobs/$job.lock"
     held=0
     flock -n 9 || held=$?
@@ -86,22 +86,29 @@ run_agent() { # ARGUMENT...
     [ -e "$agent/__main__.py" ] || fail 3 "the agent is missing in $agent; run install.sh again"
     idle=
     ionice -c 3 true 2>/dev/null && idle='ionice -c 3'
-    said=$jobs/$job.txt
-    { : >"$said.new"; } 2>/dev/null || fail 4 "cannot write $said.new: is the file system full or read-only?"
     status=0
     # shellcheck disable=SC2086 # $idle is a command with its arguments, or nothing at all
-    nice -n 19 $idle "$python" -I -S "$agent" "$@" >"$said.new" 2>&1 </dev/null || status=$?
-    mv -f "$said.new" "$said"
-    { date '+%Y-%m-%dT%H:%M:%S%z'; cat "$said"; echo; } >>"$log/$job.log" || status=4
-    note "$status" || status=4
+    said=$(nice -n 19 $idle "$python" -I -S "$agent" "$@" 2>&1 </dev/null) || status=$?
+    first=$(printf '%s\n' "$said" | head -n 1)
+    if ! keep; then
+        [ "$status" != 0 ] || status=4
+        said="$said
+What stands here could not be written to $log and $jobs: is a file system full or read-only?"
+    fi
+    note "$status" || [ "$status" != 0 ] || status=4
     if [ "$status" = 0 ]; then
-        say info "$(head -n 1 "$said")"
+        say info "$first"
         exit 0
     fi
-    say err "failed with status $status: $(head -n 1 "$said")"
-    printf '%s on %s failed with status %s and said:\n\n' "$name" "$(uname -n)" "$status" >&2
-    cat "$said" >&2
+    say err "failed with status $status: $first"
+    printf '%s on %s failed with status %s and said:\n\n%s\n' "$name" "$(uname -n)" "$status" "$said" >&2
     exit "$status"
+}
+
+# All that it said: the last time, and since when logrotate(8) keeps it.
+keep() {
+    { date '+%Y-%m-%dT%H:%M:%S%z' && printf '%s\n\n' "$said"; } >>"$log/$job.log" &&
+        printf '%s\n' "$said" >"$jobs/$job.txt.new" && mv -f "$jobs/$job.txt.new" "$jobs/$job.txt"
 }
 
 late='' dry=''

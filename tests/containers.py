@@ -39,7 +39,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PACKAGES = ("python3", "procps", "util-linux", "cron", "openssh-server", "iproute2", "systemd", "systemd-sysv")
+PACKAGES = (
+    "python3", "procps", "util-linux", "cron", "logrotate", "openssh-server", "iproute2", "systemd", "systemd-sysv",
+)  # fmt: skip
 # In an empty root directory. systemd applies /usr/lib/sysctl.d, and where /proc/sys is writable (some
 # tests need that) it would write fs.protected_fifos and the like, which are the host's.
 FINISH = "ln -sf /dev/null etc/systemd/system/systemd-sysctl.service"
@@ -345,11 +347,14 @@ def container(  # noqa: PLR0913 - each is an option of podman-run(1)
     network: str = "none",
     sysctl: Mapping[str, int | str] | None = None,
     mounts: Sequence[str] = (),
+    capabilities: Sequence[str] = (),
+    pid: str | None = None,
     command: Sequence[str] = (),
 ) -> Iterator[Container]:
     """Start a container, wait until it is ready, and remove it in the end.
 
-    ``ipc`` and ``network`` are as podman-run(1) says, ``mounts`` its ``HOST:CONTAINER[:ro]``, and
+    ``ipc``, ``network`` and ``pid`` are as podman-run(1) says, ``mounts`` its ``HOST:CONTAINER[:ro]``,
+    ``capabilities`` what is added to the few that it leaves to root, and
     ``sysctl`` sets what belongs to the container's own namespaces. Inside, /proc/sys is read-only:
     writable (``--security-opt unmask=/proc/sys``) it would be the host's, and systemd raises
     fs.file-max and fs.nr_open there when it starts. ``command`` replaces the first process.
@@ -359,6 +364,8 @@ def container(  # noqa: PLR0913 - each is an option of podman-run(1)
         pytest.skip("systemd in a container of an ordinary user needs cgroup v2 alone")
     words = ["--detach", f"--name={name}", f"--label={LABEL}={_maker()}", f"--timeout={LIFETIME}", "--pull=never"]
     words += [f"--network={network}", *([f"--ipc={ipc}"] if ipc is not None else []), *podman.limits]
+    words += [f"--cap-add={name}" for name in capabilities]
+    words += [f"--pid={pid}"] if pid is not None else []
     words += [f"--sysctl={key}={value}" for key, value in (sysctl or {}).items()]
     words += [f"--volume={mount}" for mount in mounts]
     words += ["--systemd=always"] if systemd else []
