@@ -3,6 +3,8 @@
 # It lies in a bundle made by 'ipcops bundle', and afterwards in /usr/local/lib/ipcops.
 #
 # sh install.sh [--cron | --systemd | --no-schedule]   install or upgrade; files of yours that were edited are kept
+#               [--monitor] [--health]                 with metrics once a minute, with a daily health check, too;
+#               [--no-cleanup] [--no-monitor] [--no-health]    or without one of the jobs
 # sh install.sh --verify                               tell whether everything is as it was installed
 # sh install.sh --uninstall                            remove everything but the journal and the backups
 #
@@ -47,22 +49,36 @@ stop() { # STATUS MESSAGE
 }
 
 usage() {
-    sed -n '5,7s/^# //p' "$0" >&2
+    sed -n '5,9s/^# //p' "$0" >&2
     exit 2
 }
 
 # ------------------------------------------------------------------ what there is to install
 
 # MANIFEST has a line for each file: what it is for, its mode, where it lies in the bundle, where it goes.
-# What it is for: code, policy, config, cron, systemd.
+# What it is for: code, policy, config, or a schedule and the job that it starts, such as cron-cleanup.
 files() { # prints the lines that are to be installed with this schedule
     while IFS=$tab read -r class mode source target; do
         case $class in
-        cron) [ "$schedule" = cron ] || continue ;;
-        systemd) [ "$schedule" = systemd ] || continue ;;
+        cron-* | systemd-*)
+            [ "${class%%-*}" = "$schedule" ] || continue
+            wanted "${class#*-}" || continue
+            ;;
         esac
         printf '%s\t%s\t%s\t%s\n' "$class" "$mode" "$source" "$target"
     done <"$here/MANIFEST"
+}
+
+wanted() { # JOB: what was said now, else what was installed before, else the cleanup
+    case " $jobs " in
+    *" no-$1 "*) return 1 ;;
+    *" $1 "*) return 0 ;;
+    esac
+    if [ -f "$record" ] && grep -q "$tab/etc/\(cron\.d\|systemd/system\)/" "$record"; then
+        grep -q "$tab/etc/\(cron\.d/ipcops-$1\|systemd/system/ipcops-$1\.timer\)\$" "$record"
+    else
+        [ "$1" = cleanup ]
+    fi
 }
 
 sum() { # FILE
@@ -248,6 +264,7 @@ $(cut -f 2 "$new_record")
 LIST
         then
             keep_copy "$path"
+            stop_timer "$path"
             [ ! -e "$root$path" ] || say "removed $root$path, which is not needed any more"
             rm -f "$root$path"
             changed=yes
@@ -329,11 +346,21 @@ do_install() {
 
 # The other schedule ends before its files go.
 stop_old_schedule() {
-    [ -z "$root" ] && [ -f "$record" ] && [ "$schedule" != systemd ] || return 0
+    [ -f "$record" ] && [ "$schedule" != systemd ] || return 0
     for timer in $(timers); do
-        systemctl --quiet disable --now "$timer" 2>/dev/null && say "stopped $timer"
-        rm -f "/var/lib/systemd/timers/stamp-$timer" # when it last ran: Persistent= in systemd.timer(5)
+        stop_timer "/etc/systemd/system/$timer"
     done
+}
+
+stop_timer() { # PATH of a unit; what is no timer needs no stop
+    [ -z "$root" ] || return 0
+    case $1 in
+    /etc/systemd/system/*.timer) ;;
+    *) return 0 ;;
+    esac
+    timer=${1##*/}
+    systemctl --quiet disable --now "$timer" 2>/dev/null && say "stopped $timer"
+    rm -f "/var/lib/systemd/timers/stamp-$timer" # when it last ran: Persistent= in systemd.timer(5)
 }
 
 # No job may run while the agent under it is replaced or removed: we hold their locks, by descriptors from 4 on.
@@ -437,16 +464,17 @@ do_uninstall() {
 
 # ------------------------------------------------------------------
 
-schedule='' action=install
+schedule='' action=install jobs=''
 for word in "$@"; do
     case $word in
     --cron) schedule=cron ;;
     --systemd) schedule=systemd ;;
     --no-schedule) schedule=none ;;
+    --cleanup | --monitor | --health | --no-cleanup | --no-monitor | --no-health) jobs="$jobs ${word#--}" ;;
     --verify) action=verify ;;
     --uninstall) action=uninstall ;;
     *) usage ;;
     esac
 done
-[ "$action" = install ] || [ -z "$schedule" ] || usage
+[ "$action" = install ] || [ -z "$schedule$jobs" ] || usage
 "do_$action"

@@ -65,7 +65,7 @@ spread() { # SECONDS
 # Whoever comes second gives way. The kernel drops the lock with the last process that has it, however that ends.
 lock() {
     command -v flock >/dev/null || fail 3 'there is no flock here; install util-linux'
-    mkdir -p "$jobs" "$log" || fail 4 "cannot make $jobs and $log; run this as root"
+    [ -d "$jobs" ] && [ -d "$log" ] || mkdir -p "$jobs" "$log" || fail 4 "cannot make $jobs and $log; run this as root"
     (: >>"$jobs/$job.lock") 2>/dev/null || fail 4 "cannot write $jobs/$job.lock; run this as root"
     exec 9>>"$jobs/$job.lock"
     held=0
@@ -84,29 +84,36 @@ lock() {
 run_agent() { # ARGUMENT...
     find_python || fail 3 "$no_python"
     [ -e "$agent/__main__.py" ] || fail 3 "the agent is missing in $agent; run install.sh again"
-    idle=
-    ionice -c 3 true 2>/dev/null && idle='ionice -c 3'
+    idle=''
+    ! command -v ionice >/dev/null || idle='ionice -t -c 3' # -t: where it may not, it goes on as it is
     status=0
     # shellcheck disable=SC2086 # $idle is a command with its arguments, or nothing at all
     said=$(nice -n 19 $idle "$python" -I -S "$agent" "$@" 2>&1 </dev/null) || status=$?
-    first=$(printf '%s\n' "$said" | head -n 1)
+    first=${said%%"
+"*}
     if ! keep; then
         [ "$status" != 0 ] || status=4
         said="$said
 What stands here could not be written to $log and $jobs: is a file system full or read-only?"
     fi
     note "$status" || [ "$status" != 0 ] || status=4
-    if [ "$status" = 0 ]; then
+    case $job$status in
+    monitor0) exit 0 ;; # once a minute, and its result is what it wrote
+    *0)
         say info "$first"
         exit 0
-    fi
-    say err "failed with status $status: $first"
-    printf '%s on %s failed with status %s and said:\n\n%s\n' "$name" "$(uname -n)" "$status" "$said" >&2
+        ;;
+    health1) what='found what is to be mended' ;;
+    *) what="failed with status $status" ;;
+    esac
+    say err "$what: $first"
+    printf '%s on %s %s and said:\n\n%s\n' "$name" "$(uname -n)" "$what" "$said" >&2
     exit "$status"
 }
 
 # All that it said: the last time, and since when logrotate(8) keeps it.
 keep() {
+    [ "$job$status" != monitor0 ] || return 0
     { date '+%Y-%m-%dT%H:%M:%S%z' && printf '%s\n\n' "$said"; } >>"$log/$job.log" &&
         printf '%s\n' "$said" >"$jobs/$job.txt.new" && mv -f "$jobs/$job.txt.new" "$jobs/$job.txt"
 }

@@ -29,7 +29,7 @@ class File(NamedTuple):
     """One file of a bundle."""
 
     purpose: str
-    """``code``, ``policy`` or ``config``, or the schedule that it belongs to: ``cron``, ``systemd``."""
+    """``code``, ``policy`` or ``config``, or the schedule and the job that it belongs to: ``cron-cleanup``."""
     mode: str
     source: str
     """Its path in the bundle."""
@@ -62,12 +62,12 @@ def files(asked: Mapping[str, str], policy: str | None = None) -> list[File]:
         unit = "ipcops-" + name
         found += [
             File("code", "755", job.script, f"{places['lib']}/{job.script}", text(name)),
-            File("cron", "644", f"cron.d/{unit}", f"/etc/cron.d/{unit}", text("cron", job=name)),
+            File(f"cron-{name}", "644", f"cron.d/{unit}", f"/etc/cron.d/{unit}", text("cron", job=name)),
         ]
         for kind in ("service", "timer"):
             file = f"{unit}.{kind}"
             found.append(
-                File("systemd", "644", f"systemd/{file}", f"/etc/systemd/system/{file}", text(kind, job=name))
+                File(f"systemd-{name}", "644", f"systemd/{file}", f"/etc/systemd/system/{file}", text(kind, job=name))
             )
     for phase in ("prolog", "epilog"):
         script = f"slurm-{phase}.sh"

@@ -28,4 +28,18 @@ JOBS = {
         calendar="*-*-* 03:17:00",
         spread=1800,
     ),
+    "monitor": Job(
+        script="ipc-monitor.sh",
+        about="Write metrics of IPC for node_exporter",
+        cron="* * * * *",
+        calendar="*-*-* *:*:00",
+        spread=30,
+    ),
+    "health": Job(
+        script="ipc-health.sh",
+        about="Tell what is wrong with IPC on this host",
+        cron="23 6 * * *",
+        calendar="*-*-* 06:23:00",
+        spread=1800,
+    ),
 }

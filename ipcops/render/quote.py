@@ -81,6 +81,11 @@ def unit_word(value: Value | str) -> str:
     return '"%s"' % text_of(value).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
 
 
+def unit_optional(value: Value | str) -> str:
+    """Return a path in a list that may name what is not there (systemd.exec(5): ReadWritePaths)."""
+    return unit_word("-" + text_of(value))
+
+
 def unit_command(value: Value | str) -> str:
     """Return one word of a systemd command line, where ``$`` is special, too (systemd.service(5): COMMAND LINES)."""
     return unit_word(value).replace("$", "$$")
@@ -105,6 +110,7 @@ def plain(value: Value | str) -> str:
 
 
 FILTERS = {
-    function.__name__: function for function in (sh, cron, cron_value, unit_word, unit_command, logrotate, ini, plain)
+    function.__name__: function
+    for function in (sh, cron, cron_value, unit_word, unit_optional, unit_command, logrotate, ini, plain)
 }
 """What templates call them."""

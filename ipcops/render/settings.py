@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipcops.core.errors import InputError, unknown_word
 from ipcops.core.policy import parse_count, parse_yes
+from ipcops.core.run import FAIL_ON
 
 from . import alerts
 from .jobs import JOBS
@@ -49,6 +50,12 @@ def _job(text: str) -> str:
     return text
 
 
+def _severity(text: str) -> str:
+    if text not in FAIL_ON:
+        raise unknown_word("severity", text, FAIL_ON)
+    return text
+
+
 class Setting(NamedTuple):
     """One setting of the rendered scripts."""
 
@@ -86,6 +93,16 @@ SETTINGS = (
     Setting("log", "/var/log/ipcops", "Where the jobs write what they did.", _path),
     Setting("apply", "yes", "Whether the cleanup removes anything; no only tells what would go.", parse_yes),
     Setting("notify", "no", "Whether owners are mailed first; only what was announced is removed then.", parse_yes),
+    Setting(
+        "textfiles",
+        "/var/lib/prometheus/node-exporter",
+        "The directory that node_exporter's textfile collector reads; the metrics become ipcops.prom there.",
+        _path,
+    ),
+    Setting(
+        "fail_on", "medium", "The severity from which on the health check fails: " + ", ".join(FAIL_ON) + ".", _severity
+    ),
+    Setting("complete", "no", "Whether the health check fails when anything could not be seen.", parse_yes),
     Setting(
         "schedule",
         "",

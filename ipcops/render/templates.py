@@ -76,6 +76,8 @@ TEMPLATES = {
         for name, about in EXAMPLES.items()
     },
     "cleanup": Template("ipc-cleanup.sh.j2", "the script that cron or a timer cleans with"),
+    "monitor": Template("ipc-monitor.sh.j2", "the script that writes metrics for node_exporter"),
+    "health": Template("ipc-health.sh.j2", "the script that tells on one page what is wrong, and fails"),
     "cron": Template("job.cron.j2", "a file for /etc/cron.d that starts a job"),
     "service": Template("ipc-{job}.service.j2", "a systemd service that runs a job, and may do nothing else"),
     "timer": Template("job.timer.j2", "the systemd timer that starts it"),

@@ -153,7 +153,7 @@ def test_schedules_and_units_hold_any_path_or_refuse_it(path):
         command = line.split(" root ", 1)[1]
         assert shell_says(cron_says(command)) == [whole + "/ipc-cleanup.sh", "--spread"]
     service = rendered("service", dict.fromkeys(("lib", "state", "log"), path))
-    [started] = re.findall("^ExecStart=(.*)$", service, re.MULTILINE)
+    [started] = re.findall("^ExecStart=/bin/sh (.*)$", service, re.MULTILINE)
     assert unit_says(started, command=True) == whole + "/ipc-cleanup.sh"
     [listed] = re.findall("^ReadWritePaths=(.*)$", service, re.MULTILINE)
     half = len(listed) // 2

@@ -26,7 +26,8 @@ def scripts(request, tmp_path):
     found = {name: tmp_path / name for name in texts}
     for name, text in texts.items():
         found[name].write_text(text)
-    assert set(found) == {"ipcops", "install.sh", "ipc-cleanup.sh", "slurm-prolog.sh", "slurm-epilog.sh"}
+    jobs = {"ipc-cleanup.sh", "ipc-monitor.sh", "ipc-health.sh"}
+    assert set(found) == {"ipcops", "install.sh", *jobs, "slurm-prolog.sh", "slurm-epilog.sh"}
     return found
 
 
