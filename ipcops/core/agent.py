@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     audit.add_argument("--min-severity", metavar="SEVERITY", help=HELP["min_severity"])
     audit.add_argument("--fail-on", default="medium", metavar="SEVERITY", help=HELP["fail_on"] + default)
     audit.add_argument("--require-complete", action="store_true", help=HELP["require_complete"])
+    audit.add_argument("--profile", dest="profiles", action="append", metavar="PROFILE", help=HELP["profile"])
     audit.add_argument("--samples", type=int, metavar="N", help=HELP["samples"])
     audit.add_argument("--interval", type=seconds, default=1.0, metavar="SECONDS", help=HELP["interval"] + default)
 
@@ -78,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("--deadline", type=seconds, metavar="SECONDS", help=HELP["deadline"])
 
     _cleaning(commands, common)
+    _limits(commands, common)
     return top
 
 
@@ -124,6 +126,34 @@ def _cleaning(commands: Any, common: _Parser) -> None:
     changing = commands.add_parser("set", parents=[common, looking], help=HELP["set"], description=HELP["set"])
     changing.add_argument("objects", nargs=1, metavar="KIND:ID", help=HELP["object"])
     changing.add_argument("changes", nargs="+", metavar="NAME=VALUE", help=HELP["change"])
+
+
+def _limits(commands: Any, common: _Parser) -> None:
+    """Add the commands about kernel limits."""
+    group = commands.add_parser("limits", help=HELP["limits"], description=HELP["limits"])
+    verbs = group.add_subparsers(dest="verb", metavar="COMMAND", required=True)
+    policy = _Parser(add_help=False)
+    policy.add_argument("--policy", metavar="FILE", help=HELP["policy"])
+    chosen = _Parser(add_help=False)
+    chosen.add_argument("--profile", dest="profiles", action="append", metavar="PROFILE", help=HELP["profile"])
+    chosen.add_argument("--set", dest="values", action="append", metavar="NAME=VALUE", help=HELP["value"])
+    chosen.add_argument("--force-lower", action="store_true", help=HELP["force_lower"])
+
+    def verb(name: str, *parents: _Parser) -> argparse.ArgumentParser:
+        about = HELP["limits " + name]
+        added: argparse.ArgumentParser = verbs.add_parser(
+            name, parents=[common, policy, *parents], help=about, description=about
+        )
+        return added
+
+    verb("show")
+    verb("profiles").add_argument("names", nargs="*", metavar="PROFILE", help=HELP["profile_named"])
+    verb("plan", chosen).add_argument("--exit-code", action="store_true", help=HELP["limits_exit_code"])
+    for name, parents in (("apply", (chosen,)), ("rollback", ())):
+        changing = verb(name, *parents)
+        changing.set_defaults(apply=True)
+        changing.add_argument("--yes", action="store_true", help=HELP["limits_yes"])
+    changing.add_argument("batch", nargs="?", metavar="NAME", help=HELP["applied"])
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

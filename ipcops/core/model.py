@@ -370,6 +370,8 @@ class Snapshot(NamedTuple):
     """Only in the snapshot of our own namespaces: the host is judged once."""
     covered: FrozenSet[int] = frozenset()
     """The IPC namespaces that were looked into."""
+    tuning: Optional[Any] = None
+    """A limits.readings.Tuning, likewise."""
     unit_starts: Mapping[str, float] = NOTHING
     """Epoch second at which systemd began each unit that has processes, as far as it tells; with units alone."""
 

@@ -24,6 +24,7 @@ from .rules.base import undecided
 from .verdicts import Case, sem
 
 RULES_SCHEMA = "ipcops.rules/1"
+LIMITS_SCHEMA = "ipcops.limits/1"
 ORDERS = ("id", "size", "age", "owner")
 FAIL_ON = (*SEVERITIES, "none")
 
@@ -34,12 +35,13 @@ def run(request: Request, roots: Optional[Roots] = None, kernel: Optional[Kernel
     Keys of a request, all but ``command`` optional: ``kinds``, ``rules``, ``min_severity``,
     ``policy`` (a path), ``deadline`` and ``interval`` (seconds), ``samples``, ``verdicts``,
     ``owner``, ``sort``, ``objects``, ``all_namespaces`` and ``probe`` (whether), ``call``, ``errno``;
-    those of ``clean`` and its kin are the options of these commands (``cleaning``, ``keeping``).
+    ``profiles``; those of ``clean`` and its kin and of ``limits`` are the options of these commands (``cleaning``,
+    ``keeping``, ``tuning``).
     *roots* and *kernel* are the host's unless a test gives others.
     """
     commands: Dict[str, Callable[..., Report]] = {
         "audit": _audit, "list": _list, "show": _show, "explain": _explain, "clean": _clean,
-        "backup": _backup, "restore": _restore, "journal": _journal, "set": _set,
+        "backup": _backup, "restore": _restore, "journal": _journal, "set": _set, "limits": _limits,
     }  # fmt: skip
     command = request.get("command", "")
     if command == "rules":
@@ -60,6 +62,8 @@ def status(request: Request, report: Report) -> int:
     if unsent or report.get("failed") or report.get("refused"):
         return exits.PARTLY_FAILED
     if schema == CLEAN_SCHEMA and request.get("exit_code") and not report["applied"] and report["plan"]["remove"]:
+        return exits.FINDINGS
+    if schema == LIMITS_SCHEMA and request.get("exit_code") and not report["applied"] and report["changes"]:
         return exits.FINDINGS
     if schema != AUDIT_SCHEMA:
         return exits.DONE
@@ -123,7 +127,7 @@ def _audit(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Re
         kinds = tuple(kind for kind in kinds if kind in also or any(rule.covers([kind]) for rule in chosen))
         if not kinds and not host:
             raise InputError("none of the rules asked for is about the kinds asked for")
-    look = _look(request, kinds)._replace(host=host)
+    look = _look(request, kinds)._replace(host=host, profiles=tuple(request.get("profiles") or ()))
     samples = request.get("samples") or 1
     earlier: List[List[Snapshot]] = []
     while True:
@@ -305,6 +309,12 @@ def _set(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Repo
     from .keeping import change
 
     return change(request, policy, roots, kernel)
+
+
+def _limits(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .tuning import limits
+
+    return limits(request, policy, roots, kernel)
 
 
 # ---------------------------------------------------------------- rules

@@ -555,7 +555,7 @@ class _Scan:
             except _UnreadableError as error:
                 if not error.gone:
                     raise
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 continue
             if None not in answers:
                 seen.append(tid)

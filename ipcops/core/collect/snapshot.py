@@ -14,11 +14,13 @@ from .. import fs
 from ..errors import UndeterminedError
 from ..fs import Roots
 from ..kernel import Kernel
+from ..limits.readings import Tuning
 from ..model import REMOVABLE_KINDS, Evidence, Facts, Gap, Place, Process, Semaphores, Snapshot, Table
 from ..policy import Policy
 from . import facts, host, locks, processes, sockets, systemd, users
 from .gather import FILE_KINDS, IPC_KINDS, SOCKET_KINDS, Gathered, ask, gather, only
 from .strays import unix_strays
+from .tuning import read_tuning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +49,10 @@ class Look(NamedTuple):
     """Whether to try a connection of the wrong type to socket files that seem stale."""
     booted_at: Optional[float] = None
     """The epoch second of the boot by the clock as an earlier run saw it: one that was set ahead since ages nothing."""
+    profiles: Tuple[str, ...] = ()
+    """The profiles whose floors are asked for, instead of the policy's."""
+    to_write: bool = False
+    """With *host*: whether to try which limits can be written from here."""
     connections: Optional[FrozenSet[str]] = None
     """Where both ends of sockets are to be told: inodes and names of those to be shown though nobody can connect."""
 
@@ -78,6 +84,7 @@ class _Taking:
         self.gaps: List[Gap] = []
         self.visitor: Optional[Visitor] = None
         self.facts = Facts()
+        self.tuning: Optional[Tuning] = None
         try:
             self.uptime = host.read_uptime(roots.proc)
         except (OSError, ValueError) as error:
@@ -96,6 +103,9 @@ class _Taking:
                 spots += self._elsewhere(spots[0].gathered)
             if look.host:
                 self._settings(spots[0].gathered)
+            if look.host or look.profiles:
+                self.tuning = read_tuning(self.roots, self.policy, look.profiles, to_write=look.to_write)
+                self.gaps += self.tuning.gaps
             scanned = self._scan([spot.gathered for spot in spots])
             self.gaps += scanned.gaps
             self._channels(spots, scanned)
@@ -348,6 +358,7 @@ class _Taking:
                 network=here.sockets.network if here.sockets is not None else None,
                 facts=facts_of_host if spot.entry is None else None,
                 covered=covered,
+                tuning=self.tuning if spot.entry is None else None,
                 unit_starts=unit_starts,
             )
             snapshots.append(self._with_semaphores(one, spot, ask_about))

@@ -83,6 +83,16 @@ Amount = Callable[[Machine], Optional[int]]
 _Given = Any  # an Amount, or the same number everywhere
 
 
+class Floor(NamedTuple):
+    """What a profile asks of a parameter on this very host."""
+
+    profile: str
+    name: str
+    value: int
+    formula: str
+    source: str
+
+
 class Parameter(NamedTuple):
     """One limit. ``least`` and ``most`` bound what the kernel accepts and a program can use."""
 
@@ -104,8 +114,11 @@ class Parameter(NamedTuple):
     """The value that means no limit."""
     floor: bool = True
     """Whether a profile may ask for it."""
-    takes: Optional[Tuple[int, int]] = None
-    """What the kernel takes, where that is more than makes sense."""
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether many things together use it up, so that some room is to be left."""
+        return self.merge == "sum" or self.name.startswith(("fs.pipe-user-pages", "dev_shm.size"))
 
     def rank(self, value: int) -> int:
         """Return by what a value compares: the higher, the more it lets through (or the stricter, of a switch)."""
@@ -148,9 +161,6 @@ def _sysctl(
     return Parameter(name, unit, meaning, _same(default), accepted[0], _same(accepted[1]), key=key, **more)
 
 
-_ANY = (-INT_MAX - 1, INT_MAX)
-
-
 def _sem(name: str, meaning: str, default: Amount, accepted: Tuple[int, _Given], merge: str, **more: Any) -> Parameter:
     fields = ("semmsl", "semmns", "semopm", "semmni")
     unit = {"semopm": "operations", "semmni": "sets"}.get(name, "semaphores")
@@ -175,9 +185,9 @@ ALL: Tuple[Parameter, ...] = (
         merge="sum",
     ),
     _sysctl("kernel.shmmni", "segments", "segments", 4096, (0, _ipcmni), merge="sum"),
-    _sem("semmsl", "the largest set", _since(3, 19, 32000, 250), (1, SEMMSL_MOST), "max", takes=_ANY),
-    _sem("semmns", "semaphores in all sets", _since(3, 19, 1024000000, 32000), (1, INT_MAX), "sum", takes=_ANY),
-    _sem("semopm", "operations of one call", _since(3, 19, 500, 32), (1, INT_MAX), "max", takes=_ANY),
+    _sem("semmsl", "the largest set", _since(3, 19, 32000, 250), (1, SEMMSL_MOST), "max"),
+    _sem("semmns", "semaphores in all sets", _since(3, 19, 1024000000, 32000), (1, INT_MAX), "sum"),
+    _sem("semopm", "operations of one call", _since(3, 19, 500, 32), (1, INT_MAX), "max"),
     _sem("semmni", "semaphore sets", _since(3, 19, 32000, 128), (0, _ipcmni), "sum"),
     _sysctl("kernel.msgmni", "queues", "message queues", _since(3, 19, 32000, None), (0, _ipcmni), merge="sum"),
     _sysctl("kernel.msgmax", "bytes", "the largest message", 8192, (0, INT_MAX)),
@@ -185,13 +195,13 @@ ALL: Tuple[Parameter, ...] = (
     _sysctl(
         "kernel.shm_rmid_forced", "switch", "whether segments go with their last user", 0, (0, 1), floor=False
     ),
-    _sysctl("fs.mqueue.queues_max", "queues", "POSIX queues", 256, (0, INT_MAX), merge="sum", takes=_ANY),
+    _sysctl("fs.mqueue.queues_max", "queues", "POSIX queues", 256, (0, INT_MAX), merge="sum"),
     _sysctl("fs.mqueue.msg_max", "messages", "messages of a POSIX queue", 10, (1, 65536)),
     _sysctl("fs.mqueue.msgsize_max", "bytes", "the largest message of a POSIX queue", 8192, (128, 1 << 24)),
     _sysctl("fs.mqueue.msg_default", "messages", "messages of a queue made without a word", 10, (1, 65536)),
     _sysctl("fs.mqueue.msgsize_default", "bytes", "its largest message", 8192, (128, 1 << 24)),
     _sysctl(
-        "fs.pipe-max-size", "bytes", "the largest pipe", 1 << 20, (4096, 1 << 31), space="host", takes=(0, 1 << 31)
+        "fs.pipe-max-size", "bytes", "the largest pipe", 1 << 20, (4096, 1 << 31), space="host"
     ),
     _sysctl(
         "fs.pipe-user-pages-soft", "pages", "pipes of a user before new ones are small", 16384, (0, _ulong_max),
@@ -241,11 +251,6 @@ def most_of(parameter: Parameter, machine: Machine) -> int:
     """Return the greatest value that is accepted."""
     most = parameter.most(machine)
     return UNLIMITED if most is None else most
-
-
-def bounds_of(key: str, machine: Machine) -> Tuple[Tuple[int, int], ...]:
-    """Return the least and the greatest number that the kernel takes, for each field of a sysctl."""
-    return tuple(one.takes or (one.least, most_of(one, machine)) for one in OF_KEY[key])
 
 
 def settled(parameter: Parameter, value: int) -> int:

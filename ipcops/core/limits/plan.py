@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from .parameters import BY_NAME, OF_KEY, SEMOPM_ADVISED, Machine, Parameter, least_of, most_of, settled
-from .profiles import Floor
+from .parameters import BY_NAME, OF_KEY, SEMOPM_ADVISED, Floor, Machine, Parameter, least_of, most_of, settled
 
 KEEP, RAISE, LOWER, MANUAL, UNWRITABLE = "keep", "raise", "lower", "manual", "unwritable"
 
@@ -72,6 +71,9 @@ class _Target(NamedTuple):
     floors: Tuple[Floor, ...]
 
 
+_IN_USE = "%d are in use"
+
+
 def with_headroom(used: int) -> int:
     """Return the least limit of which *used* are at most three quarters."""
     return -(-used * 4 // 3)
@@ -110,18 +112,12 @@ def _target(
     wanted, why, asked = _asked(parameter, tuple(floors))
     if reading.current is None and parameter.key is not None:
         return None
-    candidates: List[Tuple[int, str]] = []
-    lowering = force_lower and asked and parameter.key is not None
-    if lowering and reading.unseen is None:
-        if reading.used is not None:
-            candidates.append((reading.used, "%d are in use" % reading.used))
+    if force_lower and asked and parameter.key is not None and reading.unseen is None:
+        candidates = [] if reading.used is None else [(reading.used, _IN_USE % reading.used)]
     else:
-        if lowering:
+        if force_lower and reading.unseen is not None:
             why.append("not lowered, as its use was not seen: %s" % reading.unseen)
-        candidates += _kept(reading if parameter.key is not None else reading._replace(default=None))
-        if reading.used is not None and asked:
-            need = with_headroom(reading.used)
-            candidates.append((need, "%d are in use, and a third more is left free" % reading.used))
+        candidates = _kept(parameter, reading, with_use=bool(asked))
     if wanted is None and not candidates:
         return None
     value, because = (wanted, "") if wanted is not None else candidates[0]
@@ -129,11 +125,19 @@ def _target(
         if parameter.rank(other) > parameter.rank(value):
             value, because = other, words
     if because and wanted is not None:
-        why.append("kept up: %s" % because)
+        why.append(because)
     elif because:
         why.append("no profile asks for it; it is written with the others of its setting")
     value = _within(parameter, machine, value, why, reading.current)
     return _Target(value, tuple(why), asked)
+
+
+def combined(parameter: Parameter, floors: Sequence[Floor]) -> int:
+    """Return what floors come to together; what was given by itself is the whole, and no summand."""
+    if parameter.merge == "sum":
+        values = [floor.value for floor in floors if floor.profile == UNNAMED]
+        return max(*values, sum(floor.value for floor in floors if floor.profile != UNNAMED), 0)
+    return max((floor.value for floor in floors), key=parameter.rank)
 
 
 def _asked(parameter: Parameter, floors: Tuple[Floor, ...]) -> Tuple[Optional[int], List[str], Tuple[Floor, ...]]:
@@ -141,15 +145,8 @@ def _asked(parameter: Parameter, floors: Tuple[Floor, ...]) -> Tuple[Optional[in
     if not floors:
         return None, [], floors
     why = ["%s asks for %d" % (floor.profile, floor.value) for floor in floors]
-    values = [floor.value for floor in floors]
-    if parameter.merge == "sum" and UNNAMED not in {floor.profile for floor in floors}:
-        total = sum(values)
-    elif parameter.merge == "sum":
-        total = max(sum(one.value for one in floors if one.profile != UNNAMED),
-                    *(one.value for one in floors if one.profile == UNNAMED))  # fmt: skip
-    else:
-        total = max(values, key=parameter.rank)
-    if len(values) > 1:
+    total = combined(parameter, floors)
+    if len(floors) > 1:
         why.append("together %d" % total if parameter.merge == "sum" else "of these the highest counts")
     return total, why, floors
 
@@ -158,15 +155,23 @@ UNNAMED = "the command line"
 """In the place of a profile: a value that was given by itself, which is the whole."""
 
 
-def _kept(reading: Reading) -> List[Tuple[int, str]]:
+def _kept(parameter: Parameter, reading: Reading, *, with_use: bool = False) -> List[Tuple[int, str]]:
     """Return below what a parameter does not go."""
-    known = (
-        (reading.current, "it is %d now"),
-        (reading.default, "the kernel's default is %d"),
-        (reading.boot, "a file sets it to %d at boot"),
-        (reading.own, "an earlier apply set it to %d"),
-    )
-    return [(value, words % value) for value, words in known if value is not None]
+    default = reading.default if parameter.key is not None else None  # what is set by hand has others' defaults
+    known = [
+        (reading.current, "never below what it is now, %d"),
+        (default, "never below the kernel's default, %d"),
+        (reading.boot, "never below what a file sets at boot, %d"),
+        (reading.own, "never below what was applied before, %d"),
+    ]
+    kept = [(value, words % value) for value, words in known if value is not None]
+    if with_use and reading.used is not None:
+        if parameter.accumulates:
+            room = with_headroom(reading.used)
+            kept.append((room, "%s, and a quarter is to stay free" % _IN_USE % reading.used))
+        else:
+            kept.append((reading.used, _IN_USE % reading.used))
+    return kept
 
 
 def _within(parameter: Parameter, machine: Machine, value: int, why: List[str], current: Optional[int]) -> int:
@@ -192,7 +197,7 @@ def _agree(machine: Machine, readings: Mapping[str, Reading], targets: Dict[str,
         reading, target = readings[name], targets.get(name)
         if reading.current is None or (target.value if target else reading.current) >= least:
             return
-        target = target or _Target(max(value for value, _ in _kept(reading)), (), ())
+        target = target or _Target(max(value for value, _ in _kept(BY_NAME[name], reading)), (), ())
         value = min(max(target.value, least), most_of(BY_NAME[name], machine))
         targets[name] = _Target(value, (*target.why, why), target.floors)
 
@@ -215,7 +220,8 @@ def _row(parameter: Parameter, reading: Reading, target: Optional[_Target], *, f
     if parameter.key is None:
         enough = current is not None and rank(current) >= rank(value)
         if current is None and reading.unread is not None:
-            why.append("what it is now was not seen: %s" % reading.unread)
+            why.append(reading.unread)
+            enough = parameter.name == "logind.RemoveIPC"  # there is nobody to remove anything
         action = KEEP if enough else MANUAL
         return Row(parameter.name, reading, current if enough else value, action, tuple(why), target.floors)
     assert current is not None  # noqa: S101  # _target saw to it

@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 
 from ..errors import InputError, unknown_word
 from .formula import FormulaError, names_of, value_of
-from .parameters import BY_NAME, NAMES, OF_KEY, Machine
+from .parameters import BY_NAME, NAMES, OF_KEY, Floor, Machine
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
 _TERM = re.compile(r"[a-z][a-z0-9_]*\Z")
@@ -41,16 +41,6 @@ class Profile(NamedTuple):
     """Parameter to source, where it is not the profile's."""
     file: Optional[str] = None
     """Where it was read; ``None``: it is shipped."""
-
-
-class Floor(NamedTuple):
-    """What a profile asks of a parameter on this very host."""
-
-    profile: str
-    name: str
-    value: int
-    formula: str
-    source: str
 
 
 class Wanted(NamedTuple):
@@ -186,12 +176,12 @@ def _check_formula(path: str, line: _Line, terms: Mapping[str, Term]) -> None:
 
 
 def parse_wanted(word: str, known: Mapping[str, Profile]) -> Wanted:
-    """Return the profile and the terms of ``NAME`` or ``NAME:TERM=NUMBER,TERM=NUMBER``. Raise InputError."""
-    name, colon, rest = word.partition(":")
+    """Return the profile and the terms of ``NAME`` or ``NAME:TERM=NUMBER:TERM=NUMBER``. Raise InputError."""
+    name, *rest = word.split(":")
     if name not in known:
         raise unknown_word("profile", name, known)
     terms: Dict[str, int] = {}
-    for one in rest.split(",") if colon else ():
+    for one in rest:
         term, equals, value = (part.strip() for part in one.partition("="))
         if not known[name].terms:
             raise InputError("profile '%s' has no terms to set" % name)

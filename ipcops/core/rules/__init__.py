@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Tuple
 
-from . import fifo, host, inet, lock, mq, msg, pipe, pshm, sem, shm, unix
+from . import fifo, host, inet, lock, mq, msg, pipe, pshm, sem, shm, sysctl, unix
 from .base import Rule
 
 __all__ = ["BY_ID", "RULES", "Rule"]
@@ -20,6 +20,7 @@ RULES: Tuple[Rule, ...] = (
     + unix.RULES
     + inet.RULES
     + lock.RULES
+    + sysctl.RULES
     + host.RULES
 )
 

@@ -24,6 +24,7 @@ from typing import (
     Tuple,
 )
 
+from ..limits.parameters import IPCMNI, IPCMNI_EXTENDED
 from ..model import INITIAL_IPC_NAMESPACE, FindingGroup, Protection, Table, Verdict
 from ..policy import Candidate
 from ..verdicts import Case, judge
@@ -37,9 +38,6 @@ TOPICS = ("limit", "backlog", "leak", "memory", "exposure", "idle", "setting", "
 
 HOST = "host"
 """In the place of a kind: the rule is about the host itself."""
-
-IPCMNI, IPCMNI_EXTENDED = 1 << 15, 1 << 24
-"""The most segments, sets or queues that a kernel allows, without and with ipcmni_extend (ipc/util.h)."""
 
 AT_MOST = "remove what is abandoned; this kernel lets the limit be no higher (see ipcmni_extend in kernel-parameters)"
 """The remedy where a limit of slots is at its highest."""

@@ -39,6 +39,8 @@ class Case:
         self.snapshot = snapshot
         self.policy = policy
         self.earlier = tuple(earlier)
+        self.memo: Dict[str, Any] = {}
+        """What several rules work out alike, by name."""
         self._presence: Dict[Tuple[FrozenSet[int], FrozenSet[int], bool], Presence] = {}
         self._object_gaps: Dict[Tuple[str, str], Dict[Optional[int], Gap]] = {}
         self._inner_pids: Optional[FrozenSet[int]] = None
