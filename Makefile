@@ -9,7 +9,7 @@ PYTEST_ARGS :=
 
 # What the tests and benchmarks use beside Python, as COMMAND:DEBIAN-PACKAGE.
 TOOLS := git:git ipcmk:util-linux unshare:util-linux lsof:lsof /usr/sbin/apache2:apache2-bin \
-	'/usr/lib/postgresql/*/bin/initdb:postgresql'
+	'/usr/lib/postgresql/*/bin/initdb:postgresql' '/usr/*bin/sysctl:procps' '/usr/lib/systemd/systemd-sysctl:systemd'
 
 # What the tests with real containers use (tests/containers.py). A group of its own: apt-get installs
 # all it is told or nothing, and not every Debian has each of these.

@@ -436,7 +436,7 @@ def _expression(pattern: str) -> str:
         if wild:
             parts.append("[^/]*" if wild == "*" else "[^/]")
         else:
-            escaped = re.sub(r"[[\]^&~|]", r"\\\g<0>", members)
+            escaped = re.sub(r"[\[\]^&~|]", r"\\\g<0>", members)
             parts.append("[^%s/]" % escaped if no else "[%s]" % escaped)
     return "".join([*parts, re.escape(pattern[at:])])
 
@@ -513,10 +513,9 @@ class _Run:
             expression = re.compile("/".join(_expression(names[at]) for at in real) + r"\Z")
         except re.error:  # a range that ends before it begins
             expression = None
-        if expression is None or any(odd in pattern for odd in ("[[", "\\", "/..", *("{" * braces))):
+        odd = [one for one in ("[[", "\\", "/..", *("{" * braces)) if one in pattern]
+        if expression is None or odd or pattern.endswith(("/", "/.")):
             self.doubt(said.file.path, "line %d: the pattern '%s' is not followed" % (said.line.number, said.line.key))
-            return
-        if not real or real[-1] != len(names) - 1:
             return
         for path, key in self.keys.items():
             if expression.match(path):
