@@ -123,7 +123,7 @@ class Parameter(NamedTuple):
     def rank(self, value: int) -> int:
         """Return by what a value compares: the higher, the more it lets through (or the stricter, of a switch)."""
         if value == self.endless:
-            return UNLIMITED << 1
+            return 1 << 200
         return 1 - value if self.name == "logind.RemoveIPC" else value
 
 

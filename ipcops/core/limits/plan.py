@@ -205,8 +205,7 @@ def _agree(machine: Machine, readings: Mapping[str, Reading], targets: Dict[str,
         if lower in targets:
             lift(upper, targets[lower].value, "no less than %s" % lower)
     shmmax = targets.get("kernel.shmmax")
-    before = readings["kernel.shmmax"].current
-    if shmmax is not None and before is not None and shmmax.value > before:
+    if shmmax is not None and shmmax.floors and shmmax.value <= combined(BY_NAME["kernel.shmmax"], shmmax.floors):
         lift("kernel.shmall", -(-shmmax.value // machine.page_size), "one segment of shmmax bytes has to fit")
 
 
