@@ -27,6 +27,8 @@ RULES_SCHEMA = "ipcops.rules/1"
 LIMITS_SCHEMA = "ipcops.limits/1"
 ORDERS = ("id", "size", "age", "owner")
 FAIL_ON = (*SEVERITIES, "none")
+JOURNAL_KINDS = (*KINDS, "sysctl", "file")
+"""The journal tells of limits, too."""
 
 
 def run(request: Request, roots: Optional[Roots] = None, kernel: Optional[Kernel] = None) -> Report:
@@ -93,7 +95,7 @@ def read_policy(path: Optional[str]) -> Policy:
 def _check(request: Request) -> None:
     """Refuse what no report could answer, naming the nearest valid word."""
     for key, what, known in (
-        ("kinds", "kind", KINDS),
+        ("kinds", "kind", JOURNAL_KINDS if request["command"] == "journal" else KINDS),
         ("rules", "rule", tuple(BY_ID)),
         ("verdicts", "verdict", VERDICTS),
     ):

@@ -136,9 +136,10 @@ def _make(change: Change, hands: Hands, touched: List[str]) -> None:
     for key, (before, _) in change.values.items():
         if hands.read(key) != before:
             raise _DiffersError("%s changed meanwhile" % key)
-    for path, (_, text) in change.files.items():
-        touched.append(path)
-        hands.put(path, text)
+    for path, (old, text) in change.files.items():
+        if text != old:
+            touched.append(path)
+            hands.put(path, text)
     for key, (_, after) in change.values.items():
         touched.append(key)
         hands.write(key, after)
@@ -219,8 +220,13 @@ def applied_since(entries: Sequence[Event], name: Optional[str]) -> Applied:
     """
     undone = {one for entry in entries if entry.get("event") == "changed" for one in entry.get("undoes") or ()}
     batches: Dict[str, List[Event]] = {}
+    newest: Dict[str, Optional[str]] = {}
     for entry in entries:
-        if entry.get("verb") == VERB and entry["command"] == APPLY and entry["event"] != "failed":
+        if entry.get("verb") != VERB or entry["event"] == "failed":
+            continue
+        if entry["object"]["kind"] == "file":  # a rollback that could not do all leaves a file of its own
+            newest.setdefault(entry["object"]["path"], entry.get("after"))
+        if entry["command"] == APPLY:
             batches.setdefault(entry["batch"], []).append(entry)
     names = [batch for batch in batches if batch not in undone]
     if name is not None and name in undone:
@@ -236,7 +242,7 @@ def applied_since(entries: Sequence[Event], name: Optional[str]) -> Applied:
         for entry in batches[batch]:
             path, before, after = entry["object"]["path"], entry.get("before"), entry.get("after")
             if entry["object"]["kind"] == "file":
-                files[path] = (files[path][0] if path in files else _bytes(after), _bytes(before))
+                files[path] = (_bytes(newest[path]), _bytes(before))
             elif path in OF_KEY:
                 values[path] = (values[path][0] if path in values else _numbers(after), _numbers(before))
     return Applied(tuple(chosen), values, files)

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 
 from .apply import settle as settle_earlier
 from .collect.snapshot import Look, take
-from .collect.tuning import read_machine, read_profiles
+from .collect.tuning import read_floors, read_machine, read_profiles
 from .errors import InputError, IpcopsError, UndeterminedError, unknown_word
 from .fs import Roots, is_root
 from .journal import Journal, caller, read_journal
@@ -16,7 +16,7 @@ from .kernel import Kernel
 from .limits.file import kept, rendered
 from .limits.loaders import bounds_of, standings
 from .limits.manual import snippet
-from .limits.parameters import ALL, BY_NAME, OF_KEY, UNLIMITED, Floor, least_of, most_of, parse_values
+from .limits.parameters import ALL, BY_NAME, OF_KEY, UNLIMITED, Floor, Machine, least_of, most_of, parse_values
 from .limits.plan import KEEP, MANUAL, UNNAMED, UNWRITABLE, Plan, Reading, Row, plan_limits
 from .limits.profiles import NEVER, parse_wanted, told
 from .limits.readings import Stated, Tuning, own_numbers, persisted, readings
@@ -104,20 +104,9 @@ def _notes(seen: _Seen) -> Iterator[str]:
         )
 
 
-def _planned(request: Request, seen: _Seen) -> Plan:
-    floors = [*seen.tuning.floors, *_given(request, seen)]
-    if not floors:
-        raise InputError(
-            "no profile was named; write --profile NAME ('ipcops limits profiles' lists them), --set NAME=VALUE,"
-            " or profiles = NAME in [limits] of the policy"
-        )
-    return plan_limits(
-        seen.tuning.machine, seen.readings, floors, force_lower=bool(request.get("force_lower"))
-    )
-
-
-def _given(request: Request, seen: _Seen) -> Iterator[Floor]:
-    """Yield what was asked for by name and value. Raise InputError, with the accepted range."""
+def _wanted(request: Request, policy: Policy, machine: Machine) -> List[Floor]:
+    """Return what is asked for by profiles, and by name and value. Raise InputError, with the accepted range."""
+    floors, _ = read_floors(policy, tuple(request.get("profiles") or ()), machine)
     given = request.get("values") or {}
     if not isinstance(given, Mapping):
         given = dict(map(_parted, given))
@@ -128,11 +117,16 @@ def _given(request: Request, seen: _Seen) -> Iterator[Floor]:
             known = list(dict.fromkeys([*OF_KEY, *BY_NAME]))
             raise unknown_word("parameter", str(name), [one for one in known if one not in NEVER])
         try:
-            found = parse_values(name, value, seen.tuning.machine)
+            found = parse_values(name, value, machine)
         except ValueError as error:
             raise InputError(str(error)) from error
-        for one, number in found.items():
-            yield Floor(UNNAMED, one, number, str(number), UNNAMED)
+        floors += [Floor(UNNAMED, one, number, str(number), UNNAMED) for one, number in found.items()]
+    if not floors:
+        raise InputError(
+            "no profile was named; write --profile NAME ('ipcops limits profiles' lists them), --set NAME=VALUE,"
+            " or profiles = NAME in [limits] of the policy"
+        )
+    return floors
 
 
 def _parted(word: str) -> Tuple[str, str]:
@@ -143,8 +137,15 @@ def _parted(word: str) -> Tuple[str, str]:
 
 
 def _plan(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    floors = _wanted(request, policy, read_machine(roots.proc))
     seen = _look(request, policy, roots, kernel, to_write=True)
-    return _plan_report(seen, _planned(request, seen), "plan")
+    return _plan_report(seen, _planned(request, seen, floors), "plan")
+
+
+def _planned(request: Request, seen: _Seen, floors: Sequence[Floor]) -> Plan:
+    return plan_limits(
+        seen.tuning.machine, seen.readings, floors, force_lower=bool(request.get("force_lower"))
+    )
 
 
 def _plan_report(seen: _Seen, plan: Plan, verb: str) -> Report:
@@ -285,11 +286,12 @@ def _need_root(what: str) -> None:
 def _apply(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
     if not request.get("apply"):
         return dict(_plan(request, policy, roots, kernel), verb="apply")
+    floors = _wanted(request, policy, read_machine(roots.proc))
     _need_root("to set limits")
     state = _state(policy)
     with state.lock():
         seen = _look(request, policy, roots, kernel, to_write=True)
-        plan = _planned(request, seen)
+        plan = _planned(request, seen, floors)
         change = _change(seen.tuning, plan)
         report = _plan_report(seen, plan, "apply")
         _as_planned(request, report)

@@ -108,8 +108,7 @@ def read_tuning(roots: Roots, policy: Policy, profiles: Sequence[str] = (), *, t
     machine = read_machine(roots.proc)
     values, unread, gaps = _values(roots.proc)
     others = _resource_limits(roots.proc, unread)
-    wanted = list(profiles) or list(policy["limits", "profiles"])
-    floors, names = _floors(policy, wanted, machine) if wanted else ([], ())
+    floors, names = read_floors(policy, profiles, machine)
     with roots.files() as root:
         tree = read_tree(root)
         stated = _stated(root, machine.memory)
@@ -238,16 +237,20 @@ def read_profiles(policy: Policy) -> Dict[str, Profile]:
     return merged(found)
 
 
-def _floors(policy: Policy, words: Sequence[str], machine: Machine) -> Tuple[List[Floor], Tuple[str, ...]]:
+def read_floors(policy: Policy, profiles: Sequence[str], machine: Machine) -> Tuple[List[Floor], Tuple[str, ...]]:
+    """Return what profiles ask for and which they are; without any the policy's. Raise InputError."""
+    words = tuple(profiles) or tuple(policy["limits", "profiles"])
+    floors: List[Floor] = []
+    if not words:
+        return floors, words
     from ..limits.formula import FormulaError  # most audits go by no profile
     from ..limits.profiles import floors_of, parse_wanted
 
     known = read_profiles(policy)
-    floors: List[Floor] = []
     for word in words:
         wanted = parse_wanted(word, known)
         try:
             floors += floors_of(known[wanted.name], wanted.terms, machine)
         except FormulaError as error:
             raise InputError(str(error)) from error
-    return floors, tuple(words)
+    return floors, words
