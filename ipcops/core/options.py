@@ -72,7 +72,7 @@ HELP = {
     "force_lower": "Let limits go down to what is asked for, but never below what is in use.",
     "limits_exit_code": "End with status 1 when something would be changed.",
     "limits_yes": "Do not ask.",
-    "applied": "Back to before this one, by its name in 'ipcops journal' (default: the last).",
+    "applied": "Back to before this one, by its name in 'ipcops journal', or before 'all' (default: the last).",
     "sort": "Order by id, size, age or owner.",
     "call": "The call: semget, shmget, msgget, semop, msgsnd, mq_open, shm_open, pipe or fcntl. Without one,"
     " the limits that are closest.",

@@ -6,7 +6,7 @@ written is read back, and what was there before is written again at the first di
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Container, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .collect.tuning import parse_numbers, path_of
 from .errors import InputError
@@ -16,6 +16,8 @@ from .limits.parameters import OF_KEY
 
 VERB = "limit"
 APPLY, ROLLBACK = "limits apply", "limits rollback"
+EVERYTHING = "all"
+"""In the place of a batch's name: back to before the first one that still stands."""
 
 Numbers = Tuple[int, ...]
 Text = Optional[bytes]
@@ -216,7 +218,8 @@ class Applied(NamedTuple):
 def applied_since(entries: Sequence[Event], name: Optional[str]) -> Applied:
     """Return what was applied and not taken back: last, or since (and with) the batch of that *name*.
 
-    *entries* are the journal's, newest first. Raise InputError where there is no such.
+    ``all`` is everything, be it nothing. *entries* are the journal's, newest first. Raise InputError where
+    there is no such.
     """
     undone = {one for entry in entries if entry.get("event") == "changed" for one in entry.get("undoes") or ()}
     batches: Dict[str, List[Event]] = {}
@@ -228,14 +231,7 @@ def applied_since(entries: Sequence[Event], name: Optional[str]) -> Applied:
             newest.setdefault(entry["object"]["path"], entry.get("after"))
         if entry["command"] == APPLY:
             batches.setdefault(entry["batch"], []).append(entry)
-    names = [batch for batch in batches if batch not in undone]
-    if name is not None and name in undone:
-        raise InputError("'%s' was rolled back already" % name)
-    if name is not None and name not in names:
-        raise InputError("the journal knows no 'limits apply' of the name '%s'; %s" % (name, _known(names)))
-    if not names:
-        raise InputError("nothing is to be rolled back: the journal knows no 'limits apply' that still stands")
-    chosen = names[: names.index(name) + 1] if name is not None else names[:1]
+    chosen = _chosen([batch for batch in batches if batch not in undone], name, undone)
     values: Dict[str, Tuple[Numbers, Numbers]] = {}
     files: Dict[str, Tuple[Text, Text]] = {}
     for batch in chosen:
@@ -246,6 +242,18 @@ def applied_since(entries: Sequence[Event], name: Optional[str]) -> Applied:
             elif path in OF_KEY:
                 values[path] = (values[path][0] if path in values else _numbers(after), _numbers(before))
     return Applied(tuple(chosen), values, files)
+
+
+def _chosen(names: Sequence[str], name: Optional[str], undone: Container[str]) -> Sequence[str]:
+    if name == EVERYTHING:
+        return names
+    if name is not None and name in undone:
+        raise InputError("'%s' was rolled back already" % name)
+    if name is not None and name not in names:
+        raise InputError("the journal knows no 'limits apply' of the name '%s'; %s" % (name, _known(names)))
+    if not names:
+        raise InputError("nothing is to be rolled back: the journal knows no 'limits apply' that still stands")
+    return names[: names.index(name) + 1] if name is not None else names[:1]
 
 
 def _numbers(words: Any) -> Numbers:

@@ -372,7 +372,7 @@ def _rolled(
     if doing:
         _as_planned(request, report)
         _validate(back.change, seen.tuning)
-        undoes = {} if back.refused else {"undoes": list(applied.batches)}
+        undoes = {"undoes": list(applied.batches)} if applied.batches and not back.refused else {}
         change = back.change
         if undoes and not change:  # nothing is to be done, but the journal has to know
             path = next(iter(applied.files), seen.tuning.own)

@@ -218,6 +218,19 @@ def test_kernel_sem_is_written_whole():
 
 
 @in_world()
+def test_back_to_before_all_and_again():
+    tuner = Tuner()
+    before = values()
+    applied = [tuner.apply("--set", "kernel.shmmni=%d" % number)["batch"] for number in (5000, 6000)]
+    assert tuner.rollback("all")["batches"] == applied[::-1]
+    assert (values(), file_text()) == (before, None)
+    again = tuner.rollback("all")
+    assert again["batches"] == again["changes"] == []
+    assert again["batch"] is None
+    assert "takes back nothing" in tuner.run("limits", "rollback", "--yes", "all").out
+
+
+@in_world()
 def test_back_to_before_a_named_one():
     tuner = Tuner()
     before = values()

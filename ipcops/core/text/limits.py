@@ -206,7 +206,7 @@ def _rollback(report: Report) -> Iterator[Block]:
     for word, style, some in (("REFUSED", "medium", report["refused"]), ("LEFT", "low", report["left"])):
         for one in some:
             yield _line(word, style, "%s: %s" % (one["name"], one["why"]))
-    yield para("This takes back %s." % listed(report["batches"]), "quiet")
+    yield para("This takes back %s." % listed(report["batches"] or ["nothing: nothing applied stands"]), "quiet")
     yield from not_seen(report)
 
 
