@@ -75,7 +75,9 @@ def _show(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Rep
         Row(one.name, seen.readings[one.name], seen.readings[one.name].current, KEEP, (), ())
         for one in ALL
     ]
-    return {**_head(seen, "show"), "profiles": [], "parameters": list(_told(seen, rows)), "overrides": []}
+    overrides = list(_overrides(seen.tuning, seen.tuning.own_text))
+    return {**_head(seen, "show"), "profiles": [], "parameters": list(_told(seen, rows)), "overrides": overrides,
+            "file": seen.tuning.own}  # fmt: skip
 
 
 def _profiles(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:  # noqa: ARG001  # as every verb
@@ -156,6 +158,7 @@ def _plan_report(seen: _Seen, plan: Plan, verb: str) -> Report:
         "parameters": list(_told(seen, plan.rows)),
         "overrides": list(_overrides(seen.tuning, text)),
         "changes": _changes(_change(seen.tuning, plan)),
+        "unwritable": [row.name for row in plan.rows if row.action == UNWRITABLE],
         "file": seen.tuning.own,
         "applied": False,
     }
@@ -284,10 +287,10 @@ def _need_root(what: str) -> None:
 
 
 def _apply(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
-    if not request.get("apply"):
-        return dict(_plan(request, policy, roots, kernel), verb="apply")
     floors = _wanted(request, policy, read_machine(roots.proc))
     _need_root("to set limits")
+    if not request.get("apply"):
+        return dict(_plan(request, policy, roots, kernel), verb="apply")
     state = _state(policy)
     with state.lock():
         seen = _look(request, policy, roots, kernel, to_write=True)
@@ -297,9 +300,8 @@ def _apply(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Re
         _as_planned(request, report)
         _validate(change, seen.tuning)
         report.update(_carried(change, seen, state, policy, (roots, kernel), APPLY))
-    missed = [row.name for row in plan.rows if row.action == UNWRITABLE]
+    missed = report["unwritable"]
     report["failed"] += [{"name": row.name, "why": "; ".join(row.why)} for row in plan.rows if row.name in missed]
-    report["unwritable"] = missed
     return report
 
 
@@ -342,11 +344,9 @@ def _carried(
 
 
 def _rollback(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
-    doing = bool(request.get("apply"))
-    if doing:
-        _need_root("to put limits back")
+    _need_root("to put limits back")
     state = _state(policy)
-    if not doing:
+    if not request.get("apply"):
         return _rolled(request, policy, (roots, kernel), state, doing=False)
     with state.lock():
         return _rolled(request, policy, (roots, kernel), state, doing=True)

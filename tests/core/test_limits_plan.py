@@ -394,6 +394,14 @@ def test_force_lower_goes_down_and_says_so():
     assert "no table" in "; ".join(plan.rows[0].why)
 
 
+def test_a_source_cannot_end_its_comment():
+    host = machine()
+    floor = Floor("own", "kernel.shmmni", 9000, "9000", "x\rkernel.shmmax = 1\0kernel.msgmax = 2\u2028")
+    text = rendered(plan_limits(host, default_readings(host), [floor]), None)
+    for loaded in load(Tree().with_file(OWN, text.encode()), bounds_of(host)).values():
+        assert loaded.writes.keys() == {"kernel.shmmni"}
+
+
 def test_a_rollback_keeps_the_lines_that_have_to_stay():
     host = machine()
     first = rendered(plan_limits(host, default_readings(host), [asked("kernel.shmmni", 9000)]), None)

@@ -318,6 +318,7 @@ def test_who_overrides_is_named_and_the_policy_names_the_file():
     FILE.with_name("70-vendor.conf").write_text("\n\nkernel.shmmni = 4096\n")
     report = tuner.apply("--set", "kernel.shmmni=5000")
     assert report["file"] == "/etc/sysctl.d/60-ours.conf"
+    assert tuner.limits("show")["overrides"] == report["overrides"]
     found = {(one["name"], one["file"], one["line"], one["value"]) for one in report["overrides"]}
     assert found == {("kernel.shmmni", "/etc/sysctl.d/70-vendor.conf", 3, 4096)}
     assert "LOSES   kernel.shmmni of /etc/sysctl.d/60-ours.conf" in tuner.run(
@@ -407,6 +408,17 @@ def test_read_only_settings_are_told_and_nothing_is_done():
     assert {"kernel.msgmax", "kernel.msgmnb"} <= set(done["unwritable"])
     assert file_text() is None
     assert "CANNOT  kernel.msgmax" in tuner.run("limits", "plan", *DB2).out
+
+
+@in_world()
+def test_a_directory_that_is_read_only_leaves_all_as_it_was():
+    tuner = Tuner()
+    before = values()
+    world.mount("none", "/etc/sysctl.d", None, world.MS_REMOUNT | world.MS_BIND | world.MS_RDONLY)
+    report = tuner.apply(*DB2, status=4)
+    assert not report["applied"]
+    assert "Read-only file system; everything is as before" in report["failed"][0]["why"]
+    assert values() == before
 
 
 @in_world()

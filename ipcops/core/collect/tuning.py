@@ -12,6 +12,7 @@ from typing import Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple
 from .. import fs
 from ..errors import InputError
 from ..fs import Directory, Roots
+from ..limits.loaders import load
 from ..limits.parameters import IPCMNI, IPCMNI_EXTENDED, KEYS, OF_KEY, UNLIMITED, Floor, Machine, is_wide, release_of
 from ..limits.readings import Stated, Tuning
 from ..model import INITIAL_IPC_NAMESPACE, Evidence, Gap
@@ -124,7 +125,7 @@ def read_tuning(roots: Roots, policy: Policy, profiles: Sequence[str] = (), *, t
         foreign=_foreign(roots.proc),
         floors=tuple(floors),
         profiles=names,
-        gaps=(*gaps, *tree.gaps),
+        gaps=(*gaps, *tree.gaps, *dict.fromkeys(gap for one in load(tree, KEYS).values() for gap in one.gaps)),
     )
 
 

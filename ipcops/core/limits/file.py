@@ -63,7 +63,8 @@ def _told(floor: Floor) -> str:
     if floor.profile == UNNAMED:
         return "# %s: %d was asked for" % (floor.name, floor.value)
     formula = "" if floor.formula == str(floor.value) else " = " + floor.formula
-    return "# %s: %d%s, %s (%s)" % (floor.name, floor.value, formula, floor.profile, floor.source)
+    text = "# %s: %d%s, %s (%s)" % (floor.name, floor.value, formula, floor.profile, floor.source)
+    return "".join(one if one.isprintable() else "?" for one in text)  # a CR or NUL would end the comment
 
 
 def written(blocks: Sequence[Block]) -> str:

@@ -8,6 +8,7 @@ from ..model import NOTHING, Evidence, Gap, RemoveIpc, Snapshot
 from ..queuecost import owners_cost
 from .loaders import Numbers, Settled, Tree, bounds_of, load, settle
 from .parameters import ALL, Floor, Machine, Parameter
+from .parameters import settled as as_kept
 from .plan import Reading
 
 
@@ -83,7 +84,8 @@ Boot = Mapping[str, Mapping[str, Settled]]
 def number_at(settled: Mapping[str, Settled], parameter: Parameter) -> Optional[int]:
     """Return the number that a parameter has at boot by one loader; ``None``: what the kernel begins with."""
     one = settled.get(parameter.key or "")
-    return None if one is None else one.numbers[parameter.field]
+    number = None if one is None else one.numbers[parameter.field]
+    return None if number is None else as_kept(parameter, number)
 
 
 def _least(boot: Boot, parameter: Parameter, default: Optional[int]) -> Optional[int]:

@@ -68,6 +68,11 @@ def _words(numbers: Tuple[Optional[int], ...]) -> str:
     return " ".join("?" if number is None else str(number) for number in numbers)
 
 
+def _command(key: str, numbers: Tuple[Optional[int], ...]) -> str:
+    """Return the command that sets a sysctl."""
+    return ('sysctl -w %s="%s"' if len(numbers) > 1 else "sysctl -w %s=%s") % (key, _words(numbers))
+
+
 def _place(placed: Placed) -> str:
     return "%s:%d" % (placed.file, placed.line)
 
@@ -120,7 +125,7 @@ def differs(case: Case) -> Iterator[FindingGroup]:
             reason="%s is %s now, and %s sets %s at boot%s" % (
                 key, _words(now), _place(placed), placed.value,
                 "; %s runs, which sets limits itself" % " and ".join(writers) if writers else ""),
-            remedy='sysctl -w %s="%s" to go by the file, or mend the file' % (key, _words(then)),
+            remedy="%s to go by the file, or mend the file" % _command(key, then),
         )  # fmt: skip
 
 
@@ -315,9 +320,9 @@ def legacy(case: Case) -> Iterator[FindingGroup]:
                       "known": known[0] if known else None},
             reason="%s sets %s, lower than without it: %s%s" % (
                 _place(one.placed), key, names, "; it is as in %s" % known[0] if known else ""),
-            remedy='delete line %d of %s, then sysctl -w %s="%s"' % (
-                one.placed.line, one.placed.file, key,
-                _words(tuple(parameter.default(ground.tuning.machine) for parameter in OF_KEY[key]))),
+            remedy="delete line %d of %s, then %s" % (
+                one.placed.line, one.placed.file,
+                _command(key, tuple(parameter.default(ground.tuning.machine) for parameter in OF_KEY[key]))),
         )  # fmt: skip
 
 

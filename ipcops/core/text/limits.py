@@ -40,6 +40,7 @@ def _number(one: Entry, value: Optional[int]) -> str:
 def _show(report: Report) -> Iterator[Block]:
     yield ObjectGrid(_COLUMNS, [[printable(column.text(one)) for column in _COLUMNS] for one in report["parameters"]])
     yield BLANK
+    yield from _after_boot(report)
     yield from not_seen(report)
 
 
