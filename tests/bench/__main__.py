@@ -8,11 +8,12 @@ import os
 import sys
 from pathlib import Path
 
-from . import all_findings, cleaning, everything, growth, many_objects, processes, quiet
+from . import all_findings, cleaning, everything, growth, limits, many_objects, processes, quiet
 from .harness import BenchError, Result, as_json, progress, report, say, summarise
 
 BENCHMARKS = {
-    module.NAME: module for module in (many_objects, all_findings, growth, processes, everything, quiet, cleaning)
+    module.NAME: module
+    for module in (many_objects, all_findings, growth, processes, everything, quiet, cleaning, limits)
 }
 
 

@@ -17,7 +17,7 @@ from unittest import mock
 import pytest
 
 from ipcops.core import sysctls, tuning
-from ipcops.core.errors import InputError
+from ipcops.core.errors import InputError, IpcopsError
 from ipcops.core.fs import host_roots
 from ipcops.core.run import run
 from tests import world
@@ -568,6 +568,44 @@ def test_a_run_that_is_killed_at_any_write_is_rolled_back_by_the_next():
 
 
 @in_world()
+def test_a_run_that_failed_or_was_killed_does_not_stand_in_the_way():
+    tuner = Tuner()
+    good = tuner.apply("--set", "kernel.shmmni=5000")
+    Fault.calls, Fault.at, Fault.how = itertools.count(), 15, "error"
+    with mock.patch.object(tuning, "Hands", Fault):
+        assert run({**request(tuner), "values": TEN})["failed"]
+    killed = [sys.executable, "-c", KILLED.format(repo=str(REPO)), "15", json.dumps(request(tuner))]
+    assert subprocess.run(killed, cwd=REPO, check=False).returncode == -signal.SIGKILL
+    last = tuner.apply("--set", "kernel.msgmni=32150")
+    events = [(one["batch"], one["event"]) for one in tuner.ask("journal")["entries"]]
+    assert {event for _, event in events} == {"changed", "failed", "in-doubt"}, "the killed one is settled"
+    assert tuner.rollback()["batches"] == [last["batch"]]
+    (doubtful,) = {batch for batch, event in events if event == "in-doubt"}
+    assert tuner.rollback()["batches"] == [doubtful]
+    assert tuner.rollback()["batches"] == [good["batch"]], "what failed was put back then"
+    assert values()["shmmni"] == "4096"
+    assert file_text() is None
+
+
+@in_world()
+def test_only_what_was_shown_is_done():
+    tuner = Tuner()
+    wish = {**request(tuner), "values": {"kernel.shmmni": 5000}}
+    shown = run({**wish, "apply": False, "preview": True})["changes"]
+    set_to("shmmni", "4500")
+    with pytest.raises(IpcopsError, match="not what was shown any more"):
+        run({**wish, "planned": shown})
+    assert (values()["shmmni"], file_text()) == ("4500", None)
+    back = {"command": "limits", "verb": "rollback", "policy": tuner.policy}
+    run(wish)
+    shown = run({**back, "apply": False, "preview": True})["changes"]
+    set_to("shmmni", "4600")
+    with pytest.raises(IpcopsError, match="not what was shown any more"):
+        run({**back, "apply": True, "planned": shown})
+    assert values()["shmmni"] == "4600"
+
+
+@in_world()
 def test_what_cannot_be_put_back_is_said():
     tuner = Tuner()
 
@@ -662,7 +700,8 @@ def test_shm_rmid_forced_against_a_database():
 
 def test_the_files_of_a_host_are_judged(tmp_path):
     """In a mount namespace alone: the settings are the host's and are only read."""
-    world.needs_root()
+    if os.geteuid() != 0:
+        pytest.skip("only root may have a mount namespace that is not a user namespace's")
     if world.HOME != 4026531839 or world.namespace("pid") != 4026531836:
         pytest.skip("the tests themselves run in a container, where files set no limits")
     (tmp_path / "60-bad.conf").write_text("kernel.shmmni = 40000\nkernel.sem = 250 32000 100 128\n")
