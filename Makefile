@@ -25,6 +25,7 @@ PIP := PIP_RETRIES=$${PIP_RETRIES-1} PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPU
 # moved here, or whose Python is gone, is made anew; else a changed pyproject.toml installs again.
 RUN := $(VENV)/installed-run
 DEV := $(VENV)/installed-dev
+BENCH := $(VENV)/installed-bench
 RUN39 := $(VENV39)/installed
 usable = $(shell [ -x $(dir $(1))bin/python ] && [ "$$(cat $(1) 2>/dev/null)" = "$(CURDIR)" ] && echo yes)
 
@@ -69,7 +70,7 @@ lint: $(DEV) ## Run ruff and mypy (the tests run them too)
 	@$(PYTHON) -m mypy
 	@$(PYTHON) -m mypy --python-version 3.9 ipcops/core
 
-bench: $(DEV) ## Run the benchmarks (as root; some minutes)
+bench: $(BENCH) ## Run the benchmarks (as root; some minutes)
 	@./do --need $(TOOLS) || :
 	@$(PYTHON) -m tests.bench $(ARGS)
 
@@ -93,6 +94,10 @@ $(RUN): pyproject.toml $(if $(call usable,$(RUN)),,FORCE)
 
 $(DEV): pyproject.toml $(if $(call usable,$(DEV)),,FORCE) | $(RUN)
 	$(PIP) --editable '.[dev]'
+	echo '$(CURDIR)' >$@
+
+$(BENCH): pyproject.toml $(if $(call usable,$(BENCH)),,FORCE) | $(DEV)
+	$(PIP) --editable '.[bench]'
 	echo '$(CURDIR)' >$@
 
 $(RUN39): pyproject.toml $(if $(call usable,$(RUN39)),,FORCE)

@@ -14,10 +14,12 @@ version_added: 0.1.0
 description:
   - What the other modules of this collection are carried by. It is of no use in a task.
 options:
-  core:
-    description: The core as an archive, in base64.
+  archive:
+    description: The core as a zip archive, in base64.
     type: str
-    required: true
+  path:
+    description: Where the core lies, on the controller itself.
+    type: path
   request:
     description: What is asked of it.
     type: dict
@@ -62,19 +64,16 @@ def main():
             '{"failed": true, "status": 3, "msg": "ipcops needs Python 3.9 or newer on the host, and %s is %s;'
             ' set ansible_python_interpreter to a newer one"}' % (sys.executable, version)
         )
-    import base64
+    import gc
     import json
-    import os
 
+    gc.disable()  # one short run that only grows
     arguments = json.loads(ARGUMENTS)
-    descriptor = os.memfd_create("ipcops-core")  # no file, so none is left behind
-    with open(descriptor, "wb", closefd=False) as archive:
-        archive.write(base64.b64decode(arguments["core"]))
-    sys.path.insert(0, "/proc/self/fd/%d" % descriptor)
+    sys.path.insert(0, arguments.get("path") or unpacked(arguments["archive"]))
     try:
-        from ipcops_core.errors import IpcopsError
-        from ipcops_core.records import json_text
-        from ipcops_core.run import run, status
+        from core.errors import IpcopsError
+        from core.records import json_text
+        from core.run import run, status
 
         try:
             report = run(arguments["request"])
@@ -86,6 +85,16 @@ def main():
 
         told = "a defect in ipcops: %s: %s; please report it with the output of -vvv" % (type(error).__name__, error)
         return json.dumps({"failed": True, "status": 70, "msg": told, "exception": traceback.format_exc()})
+
+
+def unpacked(archive):
+    import base64
+    import os
+
+    descriptor = os.memfd_create("ipcops-core")  # no file, so none is left behind
+    with open(descriptor, "wb", closefd=False) as memory:
+        memory.write(base64.b64decode(archive))
+    return "/proc/self/fd/%d" % descriptor
 
 
 if __name__ == "__main__":

@@ -5,30 +5,18 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import io
-import marshal
 import zipfile
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 CORE = Path(__file__).resolve().parent.parent / "module_utils" / "core"
-PACKAGE = "ipcops_core"
-_UNCHECKED = (1).to_bytes(4, "little") + bytes(8)  # by a hash that nobody compares (PEP 552)
 
 
-def packed(*, bytecode: bool) -> str:
-    """Return the core in base64: its sources and, where wanted, what this very Python makes of them.
-
-    Bytecode triples the size and saves a host with the same Python from compiling; any other passes over it.
-    """
+def packed() -> str:
+    """Return the sources of the core in base64."""
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w") as archive:
         for path in sorted(CORE.rglob("*.py")):
-            name = f"{PACKAGE}/{path.relative_to(CORE)}"
-            archive.writestr(zipfile.ZipInfo(name), path.read_bytes(), zipfile.ZIP_DEFLATED, 6)
-            if bytecode:
-                code = SourceFileLoader(name, str(path)).get_code(name)  # from __pycache__, or put there
-                content = importlib.util.MAGIC_NUMBER + _UNCHECKED + marshal.dumps(code)
-                archive.writestr(zipfile.ZipInfo(f"{name}c"), content, zipfile.ZIP_DEFLATED, 1)
+            member = zipfile.ZipInfo(f"{CORE.name}/{path.relative_to(CORE)}")  # of 1980, so the same each time
+            archive.writestr(member, path.read_bytes(), zipfile.ZIP_DEFLATED)
     return base64.b64encode(whole.getvalue()).decode()
