@@ -14,7 +14,7 @@ TOOLS := git:git ipcmk:util-linux unshare:util-linux lsof:lsof /usr/sbin/apache2
 # What the tests with real containers use (tests/containers.py). A group of its own: apt-get installs
 # all it is told or nothing, and not every Debian has each of these.
 CONTAINER_TOOLS := podman:podman '/usr/*bin/runc:runc' /usr/bin/conmon:conmon '/usr/lib*/podman/netavark:netavark' \
-	'/usr/lib*/podman/aardvark-dns:aardvark-dns' '/usr/*bin/iptables:iptables' mmdebstrap:mmdebstrap \
+	'/usr/lib*/podman/aardvark-dns:aardvark-dns' '/usr/*bin/iptables:iptables' mmdebstrap:mmdebstrap ssh:openssh-client \
 	/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 CONTAINER_CACHE = $${XDG_CACHE_HOME:-$$HOME/.cache}/ipcops-tests
 

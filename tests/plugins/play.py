@@ -48,20 +48,28 @@ class Controller(Admin):
             pytest.skip("ansible-core is not installed")
         world.mount("tmpfs", "/etc/sysctl.d", "tmpfs", data="mode=755")
 
-    def play(self, *tasks: dict[str, Any], collections: Path = COLLECTIONS, verbose: str = "") -> Played:
-        """Run tasks one after the other, whatever becomes of each; every one has our policy."""
+    def play(
+        self, *tasks: dict[str, Any], collections: Path = COLLECTIONS, on: dict[str, Any] | None = None
+    ) -> Played:
+        """Run tasks one after the other, whatever becomes of each: here, under our policy, or *on* another host."""
         results = world.here() / "results.json"
+        ours = {"policy": self.policy} if on is None else {}
         played = []
         for number, one in enumerate(tasks):
-            options = {"policy": self.policy, **one["ipcops.linux.ipc_limits"]}
+            options = {**ours, **one["ipcops.linux.ipc_limits"]}
             played.append({**one, "ipcops.linux.ipc_limits": options, "register": f"r{number}", "ignore_errors": True})
         told = "[" + ", ".join(f"r{number}" for number in range(len(tasks))) + "]"
-        write = {"ansible.builtin.copy": {"content": "{{ %s | to_json }}" % told, "dest": str(results)}}
-        play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [*played, write]}
-        book = world.here() / "play.json"  # JSON is YAML
-        book.write_text(json.dumps([play]))
+        write = {
+            "ansible.builtin.copy": {"content": "{{ %s | to_json }}" % told, "dest": str(results)},
+            "delegate_to": "localhost",
+        }
+        host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable} if on is None else on
+        inventory = world.here() / "hosts.json"  # JSON is YAML
+        inventory.write_text(json.dumps({"all": {"hosts": {"target": host}}}))
+        book = world.here() / "play.json"
+        book.write_text(json.dumps([{"hosts": "target", "gather_facts": False, "tasks": [*played, write]}]))
         done = subprocess.run(
-            [PLAYBOOK, *([verbose] if verbose else []), book],
+            [PLAYBOOK, "--inventory", inventory, book],
             env=environment(collections),
             cwd=world.here(),
             stdin=subprocess.DEVNULL,
@@ -88,5 +96,5 @@ def environment(collections: Path = COLLECTIONS) -> dict[str, str]:
         "ANSIBLE_LOCALHOST_WARNING": "false",
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
         "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+        "ANSIBLE_SSH_ARGS": "",  # no connection outlives the play
     }
