@@ -305,6 +305,25 @@ def test_returned_is_what_is_documented():
         assert set(result) - beside == set(documented("RETURN")), arguments
 
 
+@in_world(timeout=120)
+def test_the_playbook_of_the_readme_works():
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    ((play,),) = [yaml.safe_load(block)]
+    ((one,),) = [play["tasks"]]
+    result = Controller().play(task(check=True, **one["ipcops.linux.ipc_limits"])).result
+    assert not result["failed"], result["msg"]
+
+
+@in_world()
+def test_a_checkout_finds_its_collection_by_itself():
+    if not PLAYBOOK.exists():
+        pytest.skip("ansible-core is not installed")
+    env = {name: value for name, value in environment().items() if name != "ANSIBLE_COLLECTIONS_PATH"}
+    command = [PLAYBOOK.with_name("ansible-doc"), "--type", "module", "ipcops.linux.ipc_limits"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert "force_lower" in done.stdout
+
+
 def ansible(program: str, *words: str, collections: Path = COLLECTIONS) -> str:
     """Return what a program of Ansible's prints."""
     path = PLAYBOOK.with_name(program)
