@@ -17,8 +17,11 @@ from unittest import mock
 import pytest
 
 from ipcops.core import sysctls, tuning
+from ipcops.core.collect.host import INITIAL_PID_NAMESPACE
 from ipcops.core.errors import InputError, IpcopsError
-from ipcops.core.fs import host_roots
+from ipcops.core.fs import Directory, Roots
+from ipcops.core.model import INITIAL_IPC_NAMESPACE
+from ipcops.core.records import json_text
 from ipcops.core.run import run
 from tests import world
 from tests.kernel.admin import Admin
@@ -699,20 +702,36 @@ def test_shm_rmid_forced_against_a_database():
 
 
 def test_the_files_of_a_host_are_judged(tmp_path):
-    """In a mount namespace alone: the settings are the host's and are only read."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may have a mount namespace that is not a user namespace's")
-    if world.HOME != 4026531839 or world.namespace("pid") != 4026531836:
+    """Files of a tree that stands for the host's, against the settings of this kernel, which are only read."""
+    if world.HOME != INITIAL_IPC_NAMESPACE or world.namespace("pid") != INITIAL_PID_NAMESPACE:
         pytest.skip("the tests themselves run in a container, where files set no limits")
-    (tmp_path / "60-bad.conf").write_text("kernel.shmmni = 40000\nkernel.sem = 250 32000 100 128\n")
-    (tmp_path / "99-zz-ipcops.conf").write_text("kernel.msgmni = 32100\n")
-    (tmp_path / "99-zzz.conf").write_text("kernel.msgmni = 32050\n")
-    audit = f"{sys.executable} -m ipcops.core audit --format json --fail-on none"
-    script = f"mount --bind {tmp_path} /etc/sysctl.d && cd {REPO} && exec {audit}"
-    words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    found = [one for one in json.loads(done.stdout)["findings"] if one["rule"].startswith("SYS")]
-    by_rule = {(one["rule"], one["evidence"]["name"]) for one in found}
-    wanted = {("SYS-004", "kernel.shmmni"), ("SYS-006", "kernel.sem"), ("SYS-002", "kernel.msgmni")}
-    assert by_rule >= wanted
-    assert host_roots().proc.read("sys/kernel/shmmni") != b"40000\n"
+    for name, text in (
+        ("etc/sysctl.d/60-bad.conf", "kernel.shmmni = 40000\nkernel.sem = 250 32000 100 128\n"),
+        ("etc/sysctl.d/99-zz-ipcops.conf", "kernel.msgmni = 32700\n"),
+        ("etc/sysctl.d/99-zzz.conf", "kernel.msgmni = 32701\n"),
+        ("etc/sysctl.conf", "kernel.msgmnb = 16385\n"),
+        ("usr/lib/systemd/systemd-sysctl", ""),
+        ("usr/sbin/sysctl", ""),
+        ("usr/lib/libproc2.so.0", ""),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    def judged() -> set[tuple[str, str]]:
+        with Directory.open("/proc") as proc:
+            report = run({"command": "audit"}, Roots(proc, files_path=str(tmp_path)))
+        found = json.loads("".join(json_text(report)))["findings"]
+        return {(one["rule"], one["evidence"]["name"]) for one in found if one["rule"].startswith("SYS")}
+
+    found = judged()
+    for wanted in (
+        ("SYS-001", "kernel.msgmni"), ("SYS-002", "kernel.msgmni"), ("SYS-003", "kernel.msgmnb"),
+        ("SYS-004", "kernel.shmmni"), ("SYS-006", "kernel.sem"),
+    ):  # fmt: skip
+        assert wanted in found
+    (tmp_path / "etc/sysctl.conf").unlink()
+    for file in (tmp_path / "etc/sysctl.d").iterdir():
+        file.unlink()
+    now = " ".join(Path("/proc/sys/kernel/sem").read_text().split())
+    (tmp_path / "etc/sysctl.d/60-good.conf").write_text(f"kernel.sem = {now}\n")
+    assert not {name for rule, name in judged() if rule in ("SYS-001", "SYS-002", "SYS-003", "SYS-004")}
