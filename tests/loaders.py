@@ -12,7 +12,7 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,12 +182,11 @@ PATTERNS = (
 )  # fmt: skip
 
 
-def some_files(seed: int, *, split: bool = False) -> dict[str, Any]:
-    """Return random files for :meth:`Ground.fill`. *split*: also in a /lib that is no link."""
+def some_files(seed: int, *, split: bool = False, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Return random files for :meth:`Ground.fill`, about *keys* if given. *split*: also in a /lib that is no link."""
     chance = random.Random(seed)
     directories = DIRECTORIES if split else DIRECTORIES[:-1]
-    # Few settings in one tree: then they meet.
-    keys = chance.sample(KEYS, 3)
+    keys = keys or chance.sample(KEYS, 3)  # few, so that they meet
     files: dict[str, Any] = {}
     for _ in range(chance.randint(1, 7)):
         path = f"{chance.choice(directories)}/{chance.choice(NAMES)}"
@@ -207,13 +206,13 @@ def some_files(seed: int, *, split: bool = False) -> dict[str, Any]:
     return files
 
 
-def _content(chance: random.Random, keys: list[str]) -> bytes:
+def _content(chance: random.Random, keys: Sequence[str]) -> bytes:
     ends = ["\n"] * 30 + ["\r\n", "\r", "\0", "\n\n", "\n\r", ""]
     text = "".join(_line(chance, keys) + chance.choice(ends) for _ in range(chance.randint(0, 6)))
     return text.encode() + (b"\xff\n" if chance.random() < 0.05 else b"")
 
 
-def _line(chance: random.Random, keys: list[str]) -> str:
+def _line(chance: random.Random, keys: Sequence[str]) -> str:
     if chance.random() < 0.12:
         key = chance.choice(keys)
         nothing = ["", " ", "# " + key, ";" + key + "=1", "  # x = 1", key, "=5", "==" + key + "=9", "\t", "-", "x"]

@@ -10,14 +10,15 @@ import pytest
 
 from ipcops.core.collect.sysctld import read_tree
 from ipcops.core.fs import Directory
-from ipcops.core.limits.loaders import PROCPS, SYSTEMD, bounds_of, load, settle
+from ipcops.core.limits.loaders import PROCPS, SYSTEMD, bounds_of, load, settle, standings
 from ipcops.core.limits.parameters import Machine
 from tests import containers
 from tests.core.sysctl_cases import CASES, DEFAULT, ETC, KEY, SPELLINGS
 from tests.loaders import KEYS, Ground, enter_container, some_files
 from tests.world import GONE, as_uid, here, in_world, needs_root
 
-BOUNDS = bounds_of(Machine((6, 12), 4096, wide=True, ipcmni=1 << 15, memory=None, swap=None))
+MACHINE = Machine((6, 12), 4096, wide=True, ipcmni=1 << 15, memory=None, swap=None)
+BOUNDS = bounds_of(MACHINE)
 TREES = 150
 FEW = 24
 SUITES = {"bullseye": (247, 3), "bookworm": (252, 4), "trixie": (257, 4)}
@@ -62,6 +63,31 @@ def test_random_trees(split):
     seeds = range(1000 * split, 1000 * split + TREES)
     alike = compare(Ground(here(), split=split), seeds, split=split)
     assert TREES / 10 < alike < TREES * 9 / 10, "the loaders must agree on some trees, and on some not"
+
+
+OURS = {"kernel.shmmni": (12345,), "kernel.sem": (11, 22, 33, 44), "fs.mqueue.msg_max": (77,)}
+
+
+@in_world(timeout=120)
+def test_what_is_foretold_of_our_file_is_so():
+    needs_root()
+    ground = Ground(here())
+    text = "".join(f"{key} = {' '.join(map(str, numbers))}\n" for key, numbers in OURS.items()).encode()
+    fates = []
+    for seed in range(3000, 3000 + TREES):
+        path = ETC + ("zz-ipcops.conf" if seed % 2 else "60-ipcops.conf")
+        files = some_files(seed, keys=tuple(OURS))
+        ground.fill({**files, path: text})
+        tree = ground.tree()
+        assert tree == ground.tree().with_file(path, text)
+        real = {loader: ground.load(loader) for loader in (SYSTEMD, PROCPS)}
+        for key, standing in standings(tree, path, MACHINE).items():
+            if not standing.gaps:
+                found = {fate.loader: fate.wins for fate in standing.fates}
+                assert found == {one: real[one][key] == OURS[key] for one in found}, f"seed {seed}, {key}\n{files}"
+                assert standing.disagree == (len({values[key] for values in real.values()}) > 1), f"seed {seed}, {key}"
+                fates += found.values()
+    assert len(fates) / 5 < sum(fates) < len(fates) * 4 / 5, "ours must win sometimes, and sometimes not"
 
 
 @in_world(timeout=120)
