@@ -17,10 +17,13 @@ from unittest import mock
 import pytest
 
 from ipcops.core import sysctls, tuning
+from ipcops.core.collect import snapshot
 from ipcops.core.collect.host import INITIAL_PID_NAMESPACE
-from ipcops.core.errors import InputError, IpcopsError
+from ipcops.core.collect.tuning import read_tuning
+from ipcops.core.errors import InputError, IpcopsError, UndeterminedError
 from ipcops.core.fs import Directory, Roots
 from ipcops.core.model import INITIAL_IPC_NAMESPACE
+from ipcops.core.policy import defaults
 from ipcops.core.records import json_text
 from ipcops.core.run import run
 from tests import world
@@ -134,6 +137,22 @@ def test_profiles_are_shipped_and_ones_own():
     assert "5003" in tuner.run("limits", "profiles", "ours").out
     (directory / "a.conf").write_text(own + "kernel.shmni = 1\n")
     assert f"profiles {directory}/a.conf line 6: unknown parameter" in tuner.refused("plan", "--profile", "ours")
+
+
+@in_world()
+def test_a_directory_of_profiles_that_cannot_be_read():
+    directory = world.here() / "profiles"
+    directory.write_text("a file")
+    tuner = Tuner(f"[limits]\nprofile_dir = {directory}\n")
+    assert f"the directory of profiles '{directory}' cannot be read" in tuner.refused("plan", *DB2)
+    directory.unlink()
+    (directory / "a.conf").mkdir(parents=True)
+    assert f"profiles '{directory}/a.conf' cannot be read: Is a directory" in tuner.refused("plan", *DB2)
+    (directory / "a.conf").rmdir()
+    (directory / "a.conf").write_bytes(b"[a\xff]\n")
+    assert "is no name" in tuner.refused("plan", *DB2)
+    directory.rename(world.here() / "elsewhere")
+    assert tuner.limits("plan", *DB2), "there need not be one"
 
 
 @in_world()
@@ -367,6 +386,31 @@ def test_a_request_of_a_program_is_checked_like_a_persons():
     report = run({"command": "limits", "verb": "plan", "values": {"kernel.shmmni": 5000}, "policy": tuner.policy})
     assert rows(report)["kernel.shmmni"]["recommended"] == 5000
     assert values()["shmmni"] == "4096"
+
+
+def test_what_no_plan_may_say_is_refused_before_it_is_written():
+    """The last look before writing does not rely on the plan."""
+    with Directory.open("/proc") as proc:
+        seen = read_tuning(Roots(proc), defaults())
+    for key, numbers, words in (
+        ("kernel.shmmni", (32769,), "it accepts 0 to 32768"), ("kernel.sem", (1, 2, 3), "it accepts "),
+        ("kernel.sem", (1, 2, 3, 99999), "0 to 32768"), ("kernel.msgmax", (-1,), "it accepts 0 to 2147483647"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=words):
+            tuning._validate(sysctls.Change({key: (numbers, numbers)}, {}), seen)
+
+
+def test_no_settings_at_all_is_no_answer():
+    with Directory.open("/proc") as proc:
+        seen = read_tuning(Roots(proc), defaults())._replace(values={})
+        looking = mock.patch.object(snapshot, "read_tuning", return_value=seen)
+        with looking, pytest.raises(UndeterminedError, match="is /proc/sys there"):
+            run({"command": "limits", "verb": "show"}, Roots(proc))
+
+
+def test_an_unknown_verb():
+    with pytest.raises(InputError, match="did you mean 'plan'"):
+        run({"command": "limits", "verb": "plans"})
 
 
 @in_world()

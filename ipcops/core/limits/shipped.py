@@ -239,10 +239,16 @@ note = Give max_memory as configured; without it this is the minimum.
 term max_memory = 67108864 bytes, the server's 'max memory'
 kernel.shmmax = max(67108864, max_memory)
 
+[sap-ase-16-hugepages]
+title = SAP ASE (Sybase) 16 on huge pages
+source = SAP note 1805750 v10, as in SUSE/saptune 36f63063
+note = With sap-ase-16. Also set vm.hugetlb_shm_group to the group of its user, and vm.nr_hugepages.
+rlimit.memlock = unlimited
+
 [timesten-26.1]
 title = TimesTen 26.1
 source = docs.oracle.com timesten/26.1, configure-linux-kernel-parameters
-note = ttShmSize prints the size of the segment.
+note = ttShmSize prints the size of the segment: give that.
 term segment = 1073741824 bytes of the database's segment
 kernel.shmmax = segment
 kernel.shmall = ceil_div(segment, page_size)
@@ -282,7 +288,8 @@ kernel.shmmni = 8092
 [zabbix]
 title = Zabbix with semaphore sets
 source = zabbix/zabbix 150ff0e5, src/libs/zbxmutexs/mutexs.c
-note = Only where it was built without shared pthread locks: a set of a few dozen semaphores for each daemon.
+note = Only where it was built without shared pthread locks: one set for each daemon, with a semaphore for each of
+    its locks. How many these are depends on its version; give what 'ipcops list sem' shows.
 term daemons = 2 servers, proxies and agents on this host
 term semaphores = 64 of a daemon's set
 kernel.sem.semmsl = semaphores
