@@ -55,22 +55,38 @@ def limits(box: Any, *words: str, status: int = 0) -> Any:
 def limits_writable(box: Any, *words: str, status: int = 0) -> Any:
     """Return the same where the settings of the container's IPC namespace can be written."""
     assert world.namespace("ipc", box.pid) != HOME
-    enter = ["nsenter", f"--target={box.pid}", "--ipc", "--net", "--pid", "--mount"]
-    enter += ["unshare", "--mount", "--propagation", "private", "sh", "-ec", UNMASK, "sh"]
-    done = subprocess.run(
-        [*enter, *IPCOPS, "limits", *words, "--format", "json"], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = inside(box, *IPCOPS, "limits", *words, "--format", "json")
     assert done.returncode == status, f"{done.returncode}: {done.stderr}{done.stdout}"
     return json.loads(done.stdout)
+
+
+def inside(box: Any, *words: str, fresh: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run a command where the settings of the container's IPC namespace, or of a fresh one, can be written."""
+    enter = ["nsenter", f"--target={box.pid}", "--ipc", "--net", "--pid", "--mount", "unshare"]
+    enter += [*(["--ipc"] if fresh else []), "--mount", "--propagation", "private", "sh", "-ec", UNMASK, "sh", *words]
+    return subprocess.run(enter, capture_output=True, text=True, check=False, timeout=60)
 
 
 def rows(report: Any) -> dict[str, Any]:
     return {one["name"]: one for one in report["parameters"]}
 
 
-def values(box: Any) -> dict[str, str]:
-    told = box.exec("sh", "-c", "cd /proc/sys/kernel && for key in %s; do cat $key; done" % " ".join(OWN)).stdout
+TELL = "cd /proc/sys/kernel && for key in %s; do cat $key; done" % " ".join(OWN)
+
+
+def parsed(told: str) -> dict[str, str]:
     return dict(zip(OWN, (" ".join(line.split()) for line in told.splitlines()), strict=True))
+
+
+def values(box: Any) -> dict[str, str]:
+    return parsed(box.exec("sh", "-c", TELL).stdout)
+
+
+def after_a_boot(box: Any, loader: str) -> dict[str, str]:
+    """Return the settings of a fresh IPC namespace after a loader has gone over the container's files."""
+    done = inside(box, "sh", "-c", f"{loader} >/dev/null 2>&1; {TELL}", fresh=True)
+    assert done.returncode == 0, done.stderr
+    return parsed(done.stdout)
 
 
 def test_what_was_given_at_the_start_is_seen(box):
@@ -105,6 +121,11 @@ def test_writable_it_is_applied_kept_and_put_back(box):
     text = box.exec("cat", FILE).stdout
     assert "\nkernel.sem = 32000 1024000000 500 32768\n" in text
     assert "\nkernel.msgmax = 65536\n" in text
+    for loader in ("sysctl --system", "/lib/systemd/systemd-sysctl"):
+        booted = after_a_boot(box, loader)
+        assert booted == {**now, "shmmni": booted["shmmni"]}, f"{loader} sets what was applied"
+        assert int(booted["shmmni"]) == (int(now["shmmni"]) if "kernel.shmmni" in text else 4096)
+    assert after_a_boot(box, "true")["msgmax"] == "8192", "without a loader it is gone"
     again = limits_writable(box, "apply", "--profile", "db2-11.5", "--set", "kernel.sem.semmni=32768", "--yes")
     assert again["changes"] == []
     back = limits_writable(box, "rollback", "--yes")
