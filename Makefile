@@ -9,12 +9,13 @@ PYTEST_ARGS :=
 
 # What the tests and benchmarks use beside Python, as COMMAND:DEBIAN-PACKAGE.
 TOOLS := git:git ipcmk:util-linux unshare:util-linux lsof:lsof shellcheck:shellcheck \
-	/usr/sbin/apache2:apache2-bin '/usr/lib/postgresql/*/bin/initdb:postgresql'
+	/usr/sbin/apache2:apache2-bin '/usr/lib/postgresql/*/bin/initdb:postgresql' \
+	'/usr/*bin/sysctl:procps' '/usr/lib/systemd/systemd-sysctl:systemd'
 
 # What the tests with real containers use (tests/containers.py). A group of its own: apt-get installs
 # all it is told or nothing, and not every Debian has each of these.
 CONTAINER_TOOLS := podman:podman '/usr/*bin/runc:runc' /usr/bin/conmon:conmon '/usr/lib*/podman/netavark:netavark' \
-	'/usr/lib*/podman/aardvark-dns:aardvark-dns' '/usr/*bin/iptables:iptables' mmdebstrap:mmdebstrap \
+	'/usr/lib*/podman/aardvark-dns:aardvark-dns' '/usr/*bin/iptables:iptables' mmdebstrap:mmdebstrap ssh:openssh-client \
 	/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 CONTAINER_CACHE = $${XDG_CACHE_HOME:-$$HOME/.cache}/ipcops-tests
 
@@ -30,6 +31,7 @@ PIP := PIP_RETRIES=$${PIP_RETRIES-1} PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPU
 # moved here, or whose Python is gone, is made anew; else a changed pyproject.toml installs again.
 RUN := $(VENV)/installed-run
 DEV := $(VENV)/installed-dev
+BENCH := $(VENV)/installed-bench
 RUN39 := $(VENV39)/installed
 usable = $(shell [ -x $(dir $(1))bin/python ] && [ "$$(cat $(1) 2>/dev/null)" = "$(CURDIR)" ] && echo yes)
 
@@ -75,7 +77,7 @@ lint: $(DEV) ## Run ruff and mypy (the tests run them too)
 	@$(PYTHON) -m mypy
 	@$(PYTHON) -m mypy --python-version 3.9 ipcops/core ipcops/bundle/agent.py
 
-bench: $(DEV) ## Run the benchmarks (as root; some minutes)
+bench: $(BENCH) ## Run the benchmarks (as root; some minutes)
 	@./do --need $(TOOLS) || :
 	@$(PYTHON) -m tests.bench $(ARGS)
 
@@ -99,6 +101,10 @@ $(RUN): pyproject.toml $(if $(call usable,$(RUN)),,FORCE)
 
 $(DEV): pyproject.toml $(if $(call usable,$(DEV)),,FORCE) | $(RUN)
 	$(PIP) --editable '.[dev]'
+	echo '$(CURDIR)' >$@
+
+$(BENCH): pyproject.toml $(if $(call usable,$(BENCH)),,FORCE) | $(DEV)
+	$(PIP) --editable '.[bench]'
 	echo '$(CURDIR)' >$@
 
 $(RUN39): pyproject.toml $(if $(call usable,$(RUN39)),,FORCE)

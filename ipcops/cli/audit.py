@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from ipcops.cli.common import AllNamespaces, Deadline, Debug, Format, Interval, Output, PolicyFile, Probe, carry_out
+from ipcops.cli.common import (
+    AllNamespaces,
+    Deadline,
+    Debug,
+    Format,
+    Interval,
+    Output,
+    PolicyFile,
+    Probe,
+    Profile,
+    carry_out,
+)
 from ipcops.core.options import HELP
 
 
@@ -19,6 +30,7 @@ def audit(
     fail_on: Annotated[str, typer.Option("--fail-on", metavar="SEVERITY", help=HELP["fail_on"])] = "medium",
     require_complete: Annotated[bool, typer.Option("--require-complete", help=HELP["require_complete"])] = False,
     policy: PolicyFile = None,
+    profile: Profile = None,
     deadline: Deadline = None,
     all_namespaces: AllNamespaces = False,
     probe: Probe = False,
@@ -38,6 +50,7 @@ def audit(
             "fail_on": fail_on,
             "require_complete": require_complete,
             "policy": policy,
+            "profiles": profile,
             "deadline": deadline,
             "all_namespaces": all_namespaces,
             "probe": probe,

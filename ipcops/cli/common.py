@@ -36,6 +36,7 @@ Deadline = Annotated[
 ]
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", help=HELP["all_namespaces"])]
 Probe = Annotated[bool, typer.Option("--probe", help=HELP["probe"])]
+Profile = Annotated[list[str] | None, typer.Option("--profile", metavar="PROFILE", help=HELP["profile"])]
 Interval = Annotated[
     float, typer.Option("--interval", metavar="SECONDS", parser=seconds, help=HELP["interval"])
 ]

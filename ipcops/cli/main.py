@@ -53,10 +53,11 @@ COMMANDS = {
     "restore": ("restore", "restore"),
     "journal": ("journal", "journal"),
     "set": ("set_", "set_object"),
+    "limits": ("limits", "app"),
     "render": ("render", "render"),
     "bundle": ("bundle", "bundle"),
 }
-"""Name to file and function."""
+"""Name to file and function, or group of commands."""
 
 
 def _register(words: list[str]) -> None:
@@ -64,7 +65,10 @@ def _register(words: list[str]) -> None:
     for name in words[:1] if words[:1] and words[0] in COMMANDS else COMMANDS:
         file, function = COMMANDS[name]
         command = getattr(importlib.import_module(f"ipcops.cli.{file}"), function)
-        app.command(name, help=HELP[name], short_help=HELP[name])(command)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, help=HELP[name], short_help=HELP[name])
+        else:
+            app.command(name, help=HELP[name], short_help=HELP[name])(command)
 
 
 def main() -> None:

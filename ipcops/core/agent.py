@@ -108,6 +108,7 @@ def _audit(to: _Parser) -> None:
     to.add_argument("--min-severity", metavar="SEVERITY", help=HELP["min_severity"])
     to.add_argument("--fail-on", default="medium", metavar="SEVERITY", help=HELP["fail_on"] + _DEFAULT)
     to.add_argument("--require-complete", action="store_true", help=HELP["require_complete"])
+    to.add_argument("--profile", dest="profiles", action="append", metavar="PROFILE", help=HELP["profile"])
     to.add_argument("--samples", type=int, metavar="N", help=HELP["samples"])
     to.add_argument("--interval", type=seconds, default=1.0, metavar="SECONDS", help=HELP["interval"] + _DEFAULT)
 
@@ -198,6 +199,33 @@ def _set(to: _Parser) -> None:
     to.add_argument("changes", nargs="+", metavar="NAME=VALUE", help=HELP["change"])
 
 
+# ---------------------------------------------------------------- kernel limits
+
+
+def _limits(to: _Parser) -> None:
+    verbs = to.add_subparsers(dest="verb", metavar="COMMAND", required=True)
+
+    def verb(name: str, *, chooses: bool = False) -> argparse.ArgumentParser:
+        about = HELP["limits " + name]
+        added = verbs.add_parser(name, help=about, description=about)
+        _common(added)
+        _policy(added)
+        if chooses:
+            added.add_argument("--profile", dest="profiles", action="append", metavar="PROFILE", help=HELP["profile"])
+            added.add_argument("--set", dest="values", action="append", metavar="NAME=VALUE", help=HELP["value"])
+            added.add_argument("--force-lower", action="store_true", help=HELP["force_lower"])
+        return added
+
+    verb("show")
+    verb("profiles").add_argument("names", nargs="*", metavar="PROFILE", help=HELP["profile_named"])
+    verb("plan", chooses=True).add_argument("--exit-code", action="store_true", help=HELP["limits_exit_code"])
+    for name, chooses in (("apply", True), ("rollback", False)):
+        changing = verb(name, chooses=chooses)
+        changing.set_defaults(apply=True)
+        changing.add_argument("--yes", action="store_true", help=HELP["limits_yes"])
+    changing.add_argument("batch", nargs="?", metavar="NAME", help=HELP["applied"])
+
+
 COMMANDS: Dict[str, Callable[[_Parser], None]] = {
     "audit": _audit,
     "list": _list,
@@ -211,6 +239,7 @@ COMMANDS: Dict[str, Callable[[_Parser], None]] = {
     "restore": _restore,
     "journal": _journal,
     "set": _set,
+    "limits": _limits,
 }
 """Name to what adds its options."""
 

@@ -135,6 +135,8 @@ KIND_NAMES: Dict[str, Tuple[str, str]] = {
     "unix": ("Unix socket", "Unix sockets"),
     "inet": ("listening network socket", "listening network sockets"),
     "lock": ("file lock", "file locks"),
+    "sysctl": ("kernel setting", "kernel settings"),
+    "file": ("file", "files"),
 }
 
 

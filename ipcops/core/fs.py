@@ -253,6 +253,11 @@ class Directory:
         finally:
             os.close(fd)
 
+    def write_record(self, name: str, data: bytes) -> None:
+        """Write to a small pseudo file, in one call: the kernel takes each write for a value of its own."""
+        with self.opened_to_write(name) as fd:
+            os.write(fd, data)
+
     def create(self, name: str) -> int:
         """Make a file, 0600, and return its descriptor; FileExistsError where anything has the name."""
         return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=self.fd)
@@ -267,17 +272,17 @@ class Directory:
 
     # ------------------------------------------------------------- what changes files
 
-    def make(self, name: str) -> None:
-        """Make a directory that only its owner may look into; one that is there stays as it is."""
+    def make(self, name: str, mode: int = 0o700) -> None:
+        """Make a directory, which only its owner may look into; one that is there stays as it is."""
         with contextlib.suppress(FileExistsError):
-            os.mkdir(name, 0o700, dir_fd=self.fd)
+            os.mkdir(name, mode, dir_fd=self.fd)
 
     def open_own(self, name: str, *, append: bool = False) -> int:
         """Open a file of ours for reading and writing, made 0600 where there is none; never a link."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
         return os.open(name, flags | (os.O_APPEND if append else 0), 0o600, dir_fd=self.fd)
 
-    def replace_whole(self, name: str, data: bytes) -> None:
+    def replace_whole(self, name: str, data: bytes, mode: int = 0o600) -> None:
         """Give a file of ours new content, whole or not at all, and lasting when this returns."""
         draft = name + ".new"
         with contextlib.suppress(FileNotFoundError):
@@ -286,6 +291,7 @@ class Directory:
         try:
             try:
                 write_all(fd, data)
+                os.fchmod(fd, mode)
                 os.fsync(fd)
             finally:
                 os.close(fd)
@@ -384,6 +390,11 @@ def read_text(path: str) -> str:
     """Return the text of a file that the user named; bytes that are not UTF-8 survive."""
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         return file.read()
+
+
+def listed(path: str) -> List[str]:
+    """Return the names in a directory that the user named. Raise OSError."""
+    return os.listdir(path)
 
 
 def write_whole(path: str, pieces: Iterable[Union[str, bytes]]) -> None:

@@ -204,6 +204,11 @@ class Journal:
         event = {"event": "intent", "batch": batch, "n": number, "verb": verb, "object": dict(what), **more}
         self._write([_line(event)])
 
+    def changes(self, batch: str, verb: str, whats: Sequence[Tuple[Mapping[str, Any], Event]], **more: Any) -> None:
+        """Write that several things are about to be changed, in one go: each as described, and its fields."""
+        each = {"event": "intent", "batch": batch, "verb": verb, **more}
+        self._write([_line({**each, "n": at, "object": dict(what), **own}) for at, (what, own) in enumerate(whats)])
+
     def backed_up(self, batch: str, pack: str) -> None:
         """Write that the backups of a batch are on the disk, in this file."""
         self._write([_line({"event": "backed-up", "time": int(time.time()), "batch": batch, "pack": pack})])

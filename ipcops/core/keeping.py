@@ -34,6 +34,9 @@ RESTORE_SCHEMA = "ipcops.restore/1"
 JOURNAL_SCHEMA = "ipcops.journal/1"
 SET_SCHEMA = "ipcops.set/1"
 
+LIMIT_KINDS = ("sysctl", "file")
+"""What the journal has besides objects: what 'limits apply' changed."""
+
 Name = Tuple[str, str]
 """Kind and name of an object, as the command line gives them."""
 
@@ -314,8 +317,8 @@ def journal(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> R
     state = _state(policy)
     kinds = request.get("kinds") or ()
     for kind in kinds:
-        if kind not in REMOVABLE_KINDS:
-            raise unknown_word("removable kind", kind, REMOVABLE_KINDS)
+        if kind not in (*REMOVABLE_KINDS, *LIMIT_KINDS):
+            raise unknown_word("removable kind", kind, (*REMOVABLE_KINDS, *LIMIT_KINDS))
     since, key = request.get("since"), request.get("key")
     history = read_journal(
         state,
@@ -356,6 +359,7 @@ def _entry(one: Event, users: Mapping[int, Optional[str]]) -> Dict[str, Any]:
         "note": one["note"],
         "backup": kept,
         "restore": _way_back(one),
+        "rollback": str(one["batch"]) if one["command"] == "limits apply" and one["event"] == "changed" else None,
     }
 
 

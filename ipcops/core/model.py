@@ -34,6 +34,9 @@ NOTHING: Mapping[Any, Any] = MappingProxyType({})
 INITIAL_IPC_NAMESPACE = 4026531839
 """PROC_IPC_INIT_INO of include/linux/proc_ns.h: the inode of the first IPC namespace."""
 
+IPCMNI, IPCMNI_EXTENDED = 1 << 15, 1 << 24
+"""The most segments, sets or queues that a kernel allows, without and with ipcmni_extend (ipc/util.h)."""
+
 ENDLESS = 1 << 62
 """Limits from here on are the kernel's way to say that there is none (SHMMAX, SHMALL)."""
 
@@ -381,6 +384,8 @@ class Snapshot(NamedTuple):
     """Only in the snapshot of our own namespaces: the host is judged once."""
     covered: FrozenSet[int] = frozenset()
     """The IPC namespaces that were looked into."""
+    tuning: Optional[Any] = None
+    """A limits.readings.Tuning, likewise."""
     unit_starts: Mapping[str, float] = NOTHING
     """Epoch second at which systemd began each unit that has processes, as far as it tells; with units alone."""
     counted: Mapping[str, Counted] = NOTHING

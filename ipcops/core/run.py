@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 RULES_SCHEMA = "ipcops.rules/1"
 ORDERS = ("id", "size", "age", "owner")
 FAIL_ON = (*SEVERITIES, "none")
+JOURNAL_KINDS = (*KINDS, "sysctl", "file")
+"""The journal tells of limits, too."""
 
 
 def run(request: Request, roots: Optional[Roots] = None, kernel: Optional[Kernel] = None) -> Report:
@@ -34,13 +36,14 @@ def run(request: Request, roots: Optional[Roots] = None, kernel: Optional[Kernel
     Keys of a request, all but ``command`` optional: ``kinds``, ``rules``, ``min_severity``,
     ``policy`` (a path), ``deadline`` and ``interval`` (seconds), ``samples``, ``verdicts``,
     ``owner``, ``sort``, ``objects``, ``all_namespaces`` and ``probe`` (whether), ``call``, ``errno``;
-    those of ``clean`` and its kin are the options of these commands (``cleaning``, ``keeping``).
+    ``profiles``; those of ``clean`` and its kin and of ``limits`` are the options of these commands (``cleaning``,
+    ``keeping``, ``tuning``).
     *roots* and *kernel* are the host's unless a test gives others.
     """
     commands: Dict[str, Callable[..., Report]] = {
         "audit": _audit, "list": _list, "show": _show, "explain": _explain, "clean": _clean,
         "backup": _backup, "restore": _restore, "journal": _journal, "set": _set,
-        "metrics": _metrics, "check": _check_limits,
+        "metrics": _metrics, "check": _check_limits, "limits": _limits,
     }  # fmt: skip
     command = request.get("command", "")
     if command == "rules":
@@ -65,6 +68,8 @@ def status(request: Request, report: Report) -> int:
     if unsent or report.get("failed") or report.get("refused"):
         return exits.PARTLY_FAILED
     if schema == "ipcops.clean" and request.get("exit_code") and not report["applied"] and report["plan"]["remove"]:
+        return exits.FINDINGS
+    if schema == "ipcops.limits" and request.get("exit_code") and not report["applied"] and report["changes"]:
         return exits.FINDINGS
     if schema != "ipcops.audit":
         return exits.DONE
@@ -101,7 +106,7 @@ def _rule_ids() -> Iterator[str]:
 def _check(request: Request) -> None:
     """Refuse what no report could answer, naming the nearest valid word."""
     for key, what, known in (
-        ("kinds", "kind", KINDS),
+        ("kinds", "kind", JOURNAL_KINDS if request["command"] == "journal" else KINDS),
         ("rules", "rule", tuple(_rule_ids()) if request.get("rules") else ()),
         ("verdicts", "verdict", VERDICTS),
     ):
@@ -140,7 +145,7 @@ def _audit(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Re
         kinds = tuple(kind for kind in kinds if kind in also or any(rule.covers([kind]) for rule in chosen))
         if not kinds and not host:
             raise InputError("none of the rules asked for is about the kinds asked for")
-    look = _look(request, kinds)._replace(host=host)
+    look = _look(request, kinds)._replace(host=host, profiles=tuple(request.get("profiles") or ()))
     samples = request.get("samples") or 1
     earlier: List[List[Snapshot]] = []
     while True:
@@ -354,6 +359,12 @@ def _set(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Repo
     from .keeping import change
 
     return change(request, policy, roots, kernel)
+
+
+def _limits(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
+    from .tuning import limits
+
+    return limits(request, policy, roots, kernel)
 
 
 # ---------------------------------------------------------------- rules

@@ -9,7 +9,13 @@ from __future__ import annotations
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ipcops.core import model
+from ipcops.core.limits import shipped
+from ipcops.core.limits.loaders import File, Tree
+from ipcops.core.limits.parameters import KEYS, OF_KEY, Machine, release_of
+from ipcops.core.limits.profiles import floors_of, merged, parse_profiles, parse_wanted
+from ipcops.core.limits.readings import Tuning
 from ipcops.core.model import (
+    IPCMNI,
     KINDS,
     NOTHING,
     SYSV_KINDS,
@@ -342,6 +348,7 @@ def snapshot(facts: Facts) -> Snapshot:
         network=_network(facts.get("network", {})),
         facts=_facts(facts.get("facts", {})),
         covered=frozenset(facts.get("covered", [INITIAL_IPC, facts.get("namespace", INITIAL_IPC)])),
+        tuning=_tuning(facts.get("tuning"), host),
         unit_starts={unit: float(when(began)) for unit, began in facts.get("unit_starts", {}).items()},
     )
 
@@ -358,6 +365,38 @@ def _facts(facts: Optional[Facts]) -> Optional[model.Facts]:
         logind = {**LOGIND, **every["remove_ipc"]}
         every["remove_ipc"] = RemoveIpc(**{**logind, "lingering": frozenset(logind["lingering"])})
     return model.Facts(**every)
+
+
+def _tuning(facts: Optional[Facts], host: Mapping[str, Any]) -> Optional[Tuning]:
+    """Return kernel settings: the defaults but for ``values``; ``files`` and ``conf`` are lists of lines."""
+    if facts is None:
+        return None
+    machine = Machine(
+        release_of(host["kernel"]), host["page_size"], wide=True, ipcmni=IPCMNI, memory=host["memory"], swap=0
+    )
+    values = {key: tuple(one.default(machine) or 0 for one in OF_KEY[key]) for key in KEYS}
+    for key, given in facts.get("values", {}).items():
+        values[key] = tuple(given) if isinstance(given, list) else (given,)
+    tree = Tree(systemd=facts.get("systemd", 257), procps=facts.get("procps", 4))
+    for path, lines in facts.get("files", {}).items():
+        tree = tree.with_file(path, "\n".join(lines).encode())
+    if "conf" in facts:
+        tree = tree._replace(conf=File("/etc/sysctl.conf", "\n".join(facts["conf"]).encode()))
+    known = merged(parse_profiles(shipped.TEXT, shipped.PATH))
+    wanted = [parse_wanted(word, known) for word in facts.get("profiles", ())]
+    return Tuning(
+        machine=machine,
+        values=values,
+        unread={},
+        others={"rlimit.msgqueue": 819200, "rlimit.memlock": 8 << 20},
+        stated={},
+        tree=tree,
+        own="/etc/sysctl.d/99-zz-ipcops.conf",
+        foreign=frozenset(facts.get("foreign", ())),
+        floors=tuple(floor for one in wanted for floor in floors_of(known[one.name], one.terms, machine)),
+        profiles=tuple(facts.get("profiles", ())),
+        gaps=tuple(Gap("settings", path, "Permission denied") for path in facts.get("hidden", ())),
+    )
 
 
 def _unlinked(world: _World, one: Facts) -> Unlinked:

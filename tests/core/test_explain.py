@@ -537,7 +537,7 @@ def test_resource_limits_round_trip(values):
         b"Max open files            %-20s %-20s files     \nMax locked memory         1  1  bytes\n"
         b"Max msgqueue size         %-20s %-20s bytes     \n" % tuple(words)
     )
-    assert parse_rlimits(text) == {"nofile": values[:2], "msgqueue": values[2:]}
+    assert parse_rlimits(text) == {"nofile": values[:2], "memlock": (1, 1), "msgqueue": values[2:]}
 
 
 @given(st.integers(0, 1 << 50), st.integers(0, 1 << 20))

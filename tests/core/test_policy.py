@@ -147,6 +147,8 @@ def some_value(setting: Any) -> st.SearchStrategy:
         return st.lists(st.sampled_from(known), min_size=1).map(tuple)
     if setting.parse is policy.parse_directory:
         return st.sampled_from(["", "/var/lib/other", "/a b"])
+    if setting.name == "file":
+        return st.sampled_from(["60-a.conf", "99-zz-ipcops.conf", "A_b.c-d.conf"])
     if setting.parse is policy.parse_words:
         return st.lists(WORDS, max_size=3).map(tuple)
     if setting.parse is policy.parse_directories:
@@ -170,7 +172,7 @@ FILES = st.lists(st.sampled_from(SETTINGS), unique_by=lambda setting: (setting.s
 def test_settings_round_trip(file, equals, comment):
     chosen, values = file
     lines: List[str] = []
-    for section in ("scan", "audit", "clean", "job", "metrics"):
+    for section in ("scan", "audit", "clean", "limits", "job", "metrics"):
         mine = [(setting, value) for setting, value in zip(chosen, values) if setting.section == section]
         if mine:
             lines.append("[%s]" % section)

@@ -840,8 +840,8 @@ OF_ISSUE = """
 """.split()
 
 
-ELSEWHERE = ("test_channel_rules.py", "test_containers.py", "test_namespaces.py")
-"""Where the rules about channels, and about the host, are tried."""
+ELSEWHERE = ("test_channel_rules.py", "test_containers.py", "test_limits.py", "test_namespaces.py")
+"""Where the rules about channels, about limits and about the host are tried."""
 FROM_SNAPSHOTS_ONLY = {"HOST-005"}
 """It takes another boot parameter; tests/cases has it."""
 

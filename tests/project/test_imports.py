@@ -20,9 +20,10 @@ CORE = "ipcops.core"
 # The parts of core that touch the world. Every part that is not named here is pure.
 CARRIERS = {  # called from outside; nothing below imports them
     "__main__", "agent", "cleaning", "deliver", "explaining", "keeping", "monitoring", "run",
+    "tuning",
 }  # fmt: skip
 IMPURE = {"fs", "kernel", "collect"} | CARRIERS
-IMPURE |= {"notify", "setting"} | {"change", "contents", "backup", "restore"} | {"state", "journal", "apply"}
+IMPURE |= {"notify", "setting"} | {"change", "contents", "backup", "restore"} | {"state", "journal", "apply", "sysctls"}
 
 # What these parts may import of core, and nothing else. The other pure parts may import
 # each other, without a cycle.
@@ -40,7 +41,7 @@ ARROWS = {
     "plan": {"model", "policy", "rules", "terms", "verdicts"},
     "fs": {"errors", "model"},
     "kernel": {"errors", "model"},
-    "collect": {"errors", "fs", "kernel", "model", "policy", "tally"},
+    "collect": {"errors", "fs", "kernel", "limits", "model", "policy", "tally"},
     "change": set(),
     "contents": {"change", "collect", "errors", "fs", "model"},
     "backup": {"contents", "errors", "fs", "model"},
@@ -50,6 +51,8 @@ ARROWS = {
         "backup", "change", "collect", "contents", "errors", "fs", "journal", "kernel", "model", "policy",
     },
     "restore": {"backup", "change", "contents", "fs", "model"},
+    "limits": {"errors", "model", "queuecost"},
+    "sysctls": {"collect", "errors", "fs", "journal", "limits"},
     "setting": {"change", "errors", "fs", "journal", "kernel", "model"},
     "notify": {"fs", "layout"},
 }

@@ -40,7 +40,7 @@ OPTIONAL = {
 """Not on every kernel: shm_rmid_forced since 3.1, the queues' defaults since 3.5, pipe-user-pages since 4.5,
 protected_fifos since 4.19, and next_id where it can be checkpointed (CONFIG_CHECKPOINT_RESTORE)."""
 
-RLIMITS = {b"Max open files": "nofile", b"Max msgqueue size": "msgqueue"}
+RLIMITS = {b"Max open files": "nofile", b"Max msgqueue size": "msgqueue", b"Max locked memory": "memlock"}
 """How /proc/PID/limits calls the resource limits that matter here, and their names (getrlimit(2))."""
 
 

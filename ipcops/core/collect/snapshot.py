@@ -22,6 +22,7 @@ from .gather import FILE_KINDS, IPC_KINDS, SOCKET_KINDS, Gathered, ask, gather, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..limits.readings import Tuning
     from .sockets import Sockets
     from .visit import Entry, Visitor
 
@@ -50,6 +51,10 @@ class Look(NamedTuple):
     """The epoch second of the boot by the clock as an earlier run saw it: one that was set ahead since ages nothing."""
     counters: bool = False
     """Whether to ask for the kernel's own counters, too."""
+    profiles: Tuple[str, ...] = ()
+    """The profiles whose floors are asked for, instead of the policy's."""
+    to_write: bool = False
+    """With *host*: whether to try which limits can be written from here."""
     connections: Optional[FrozenSet[str]] = None
     """Where both ends of sockets are to be told: inodes and names of those to be shown though nobody can connect."""
 
@@ -86,6 +91,7 @@ class _Taking:
         self.gaps: List[Gap] = []
         self.visitor: Optional[Visitor] = None
         self.facts = Facts()
+        self.tuning: Optional[Tuning] = None
         try:
             self.uptime = host.read_uptime(roots.proc)
         except (OSError, ValueError) as error:
@@ -104,6 +110,11 @@ class _Taking:
                 spots += self._elsewhere(spots[0].gathered)
             if look.host:
                 self._settings(spots[0].gathered)
+            if look.host or look.profiles:
+                from .tuning import read_tuning
+
+                self.tuning = read_tuning(self.roots, self.policy, look.profiles, to_write=look.to_write)
+                self.gaps += self.tuning.gaps
             scanned = self._scan([spot.gathered for spot in spots])
             self.gaps += scanned.gaps
             self._channels(spots, scanned)
@@ -361,6 +372,7 @@ class _Taking:
                 network=here.sockets.network if here.sockets is not None else None,
                 facts=facts_of_host if spot.entry is None else None,
                 covered=covered,
+                tuning=self.tuning if spot.entry is None else None,
                 unit_starts=unit_starts,
                 counted=here.counted,
             )

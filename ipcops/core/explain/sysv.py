@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
-from ..model import Evidence, Table
-from ..rules.base import IPCMNI, IPCMNI_EXTENDED, owners
+from ..limits.parameters import INT_MAX, SEMMSL_MOST, SEMOPM_ADVISED
+from ..model import IPCMNI, IPCMNI_EXTENDED, Evidence, Table
+from ..rules.base import owners
 from ..verdicts.case import missing
 from .cause import MOST, Cause, UnseenError, View, amount, counted, per_request, raised, unknown
 
-INT_MAX = (1 << 31) - 1
 SHM_MOST = (1 << 64) - 1 - (1 << 24)
 """ULONG_MAX - 2^24, the default of shmmax and shmall; more is advised against (include/uapi/linux/shm.h)."""
 SEMVMX = 32767
-SEMMSL_MOST = 65536
-"""More semaphores than these have no number (struct sembuf: unsigned short)."""
-SEMOPM_ADVISED = 1000
-"""Above it the kernel may not get memory for them (include/uapi/linux/sem.h)."""
 
 AT_CEILING = "; this kernel takes no higher %s (ipcmni_extend in kernel-parameters raises it at boot)"
 

@@ -14,6 +14,7 @@ from .values import (
     parse_directories,
     parse_directory,
     parse_duration,
+    parse_file_name,
     parse_percent,
     parse_size,
     parse_words,
@@ -189,6 +190,23 @@ SETTINGS: Tuple[Setting, ...] = (
         "clean", "backup_age", "30d", "duration",
         "How long backups are kept.",
         parse_duration, 0, 10 * _YEAR,
+    ),
+    Setting(
+        "limits", "profiles", "", "NAME or NAME:TERM=NUMBER",
+        "The profiles of what runs here: what 'ipcops limits plan' and 'apply' go by, and the audit (SYS-005,"
+        " PSHM-007, SHM-011), unless --profile names others.",
+        parse_words,
+    ),
+    Setting(
+        "limits", "profile_dir", "/etc/ipcops/profiles", "directory",
+        "Where profiles of your own are: every file in it that ends in .conf, in the format that docs/limits.md tells.",
+        parse_directory,
+    ),
+    Setting(
+        "limits", "file", "99-zz-ipcops.conf", "file name",
+        "The file in /etc/sysctl.d that 'ipcops limits apply' writes. The last line for a key counts, so its name is"
+        " to sort behind those of all others.",
+        parse_file_name,
     ),
     Setting(
         "job", "kinds", "shm posix-shm", "kinds",

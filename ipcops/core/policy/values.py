@@ -78,6 +78,16 @@ def parse_directory(text: str) -> str:
     return path
 
 
+def parse_file_name(text: str) -> str:
+    """Return the name of a file that both loaders of sysctl files read. Raise ValueError."""
+    import re
+
+    name = text.strip()
+    if not re.match(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\.conf\Z", name):
+        raise ValueError("is no name of such a file; write letters, digits, '.', '_' and '-', with .conf at the end")
+    return name
+
+
 def parse_count(text: str) -> int:
     """Return a whole number. Raise ValueError."""
     digits = text.strip()

@@ -22,7 +22,7 @@ from typing import (
     Tuple,
 )
 
-from ..model import INITIAL_IPC_NAMESPACE, FindingGroup, Protection, Table, Verdict
+from ..model import INITIAL_IPC_NAMESPACE, IPCMNI, IPCMNI_EXTENDED, FindingGroup, Protection, Table, Verdict
 from ..policy import Candidate
 from ..tuples import NamedTuple
 from ..verdicts import Case, judge
@@ -36,9 +36,6 @@ TOPICS = ("limit", "backlog", "leak", "memory", "exposure", "idle", "setting", "
 
 HOST = "host"
 """In the place of a kind: the rule is about the host itself."""
-
-IPCMNI, IPCMNI_EXTENDED = 1 << 15, 1 << 24
-"""The most segments, sets or queues that a kernel allows, without and with ipcmni_extend (ipc/util.h)."""
 
 AT_MOST = "remove what is abandoned; this kernel lets the limit be no higher (see ipcmni_extend in kernel-parameters)"
 """The remedy where a limit of slots is at its highest."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Tuple
 
-from . import fifo, host, inet, lock, mq, msg, pipe, pshm, sem, shm, unix
+from . import fifo, host, inet, lock, mq, msg, pipe, pshm, sem, shm, sysctl, unix
 from .base import Rule
 
 RULES: Tuple[Rule, ...] = (
@@ -18,6 +18,7 @@ RULES: Tuple[Rule, ...] = (
     + unix.RULES
     + inet.RULES
     + lock.RULES
+    + sysctl.RULES
     + host.RULES
 )
 

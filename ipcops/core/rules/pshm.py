@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Iterator, List, Tuple
 
+from ..limits.manual import snippet
+from ..limits.parameters import BY_NAME
+from ..limits.plan import combined
 from ..model import FindingGroup
 from ..verdicts import devshm as verdict
 from ..verdicts.case import Case
@@ -12,6 +15,7 @@ from .base import large_and_idle, leaks, mode_rows, on_file, percent, rule, shm_
 KIND = "posix-shm"
 KINDS = ("posix-shm", "posix-sem")
 HIDDEN_SHARE = 0.05
+_SIZE = "dev_shm.size"
 
 
 @rule(
@@ -195,6 +199,35 @@ def mount_options(case: Case) -> Iterator[FindingGroup]:
 
 
 @rule(
+    id="PSHM-007",
+    topic="limit",
+    title="/dev/shm smaller than a profile asks for",
+    kind=KIND,
+    severity="medium",
+    rationale="A program that maps more than fits gets no error but SIGBUS when it first touches the page.",
+    decides="The size of the mount is below what the chosen profiles ask for (--profile, or profiles in [limits]).",
+    remedy="size= of the mount and in /etc/fstab; --shm-size of a container, in Kubernetes a Memory emptyDir.",
+    source="tmpfs(5), SAP note 941735, Azure/batch-shipyard issue 8",
+)
+def small(case: Case) -> Iterator[FindingGroup]:
+    """Yield one finding where the mount is too small for what runs here."""
+    mount, tuning = case.snapshot.shm_mount, case.snapshot.tuning
+    floors = [floor for floor in tuning.floors if floor.name == _SIZE] if tuning is not None else []
+    if mount is None or not floors:
+        return
+    wanted = combined(BY_NAME[_SIZE], floors)
+    if mount.size < wanted:
+        names = ", ".join(sorted({floor.profile for floor in floors}))
+        how = snippet(_SIZE, wanted)
+        yield FindingGroup(
+            confidence="certain",
+            evidence={"size": mount.size, "wanted": wanted, "profiles": [floor.profile for floor in floors]},
+            reason="%s has %s, and %s asks for %s" % (mount.path, size(mount.size), names, size(wanted)),
+            remedy="%s, and the same in %s; %s" % (how.command, how.file, how.note),
+        )
+
+
+@rule(
     id="PSHM-008",
     topic="idle",
     title="Large idle file in /dev/shm",
@@ -217,4 +250,4 @@ def large_idle(case: Case) -> Iterator[FindingGroup]:
         yield from large_and_idle(case, KIND, remedy)
 
 
-RULES = (leaked, hidden, nearly_full, writable, mount_options, large_idle)
+RULES = (leaked, hidden, nearly_full, writable, mount_options, small, large_idle)

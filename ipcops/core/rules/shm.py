@@ -26,6 +26,9 @@ from .base import (
 KIND = "shm"
 LONG = 7 * 86400
 SWAPPED_LEAST = 64 << 20
+CHRONIC = 10
+"""From so many abandoned segments on, made over more than LONG, they are a habit."""
+_FORCED = "kernel.shm_rmid_forced"
 
 
 @rule(
@@ -302,6 +305,51 @@ def no_ceiling(case: Case) -> Iterator[FindingGroup]:
 
 
 @rule(
+    id="SHM-011",
+    topic="setting",
+    title="shm_rmid_forced does not suit what runs here",
+    kind=KIND,
+    severity="high",
+    rationale="With kernel.shm_rmid_forced a segment goes with its last user, though its program means to come back"
+    " to it: databases lose their caches and fail to start. Without it what crashed programs leave stays for ever.",
+    decides="kernel.shm_rmid_forced is 1, and a chosen profile asks for System V segments: high. It is 0, and ten or"
+    " more segments that are certainly abandoned were made over more than a week: for information.",
+    remedy="0 where segments are to last. 1 destroys at once every segment that nobody has attached and whose"
+    " creator has ended: look at them first (ipcops list shm).",
+    source="Documentation/admin-guide/sysctl/kernel.rst (shm_rmid_forced), ipc/shm.c (shm_try_destroy_orphaned)",
+)
+def forced_removal(case: Case) -> Iterator[FindingGroup]:
+    """Yield one finding where the setting and what runs here are at odds."""
+    forced, tuning, table = case.snapshot.limits.get(_FORCED), case.snapshot.tuning, case.table(KIND)
+    floors = [floor for floor in tuning.floors if floor.name.startswith("kernel.shm")] if tuning is not None else []
+    if forced == 1 and floors:
+        names = sorted({floor.profile for floor in floors})
+        yield FindingGroup(
+            confidence="certain",
+            evidence={"value": forced, "profiles": names},
+            reason="%s is 1, so segments go with their last user; %s keeps segments" % (_FORCED, ", ".join(names)),
+            remedy="sysctl -w %s=0, and mend the file that sets it" % _FORCED,
+        )
+    if forced != 0 or table is None or len(table) < CHRONIC:
+        return
+    found = leaks(case, KIND, verdict.candidates(case))
+    certain = [] if found is None else [
+        row for row, one in zip(found.rows, found.verdicts) if one.word == "orphan" and one.confidence == "certain"
+    ]  # fmt: skip
+    made = [table["ctime"][row] for row in certain]
+    if len(made) >= CHRONIC and max(made) - min(made) > LONG:
+        yield FindingGroup(
+            severity="info",
+            confidence="certain",
+            evidence={"value": forced, "orphans": len(made), "days": (max(made) - min(made)) // 86400},
+            reason="%d abandoned segments were made over %d days: some program leaks them for good"
+            % (len(made), (max(made) - min(made)) // 86400),
+            remedy="mend that program; %s=1 would have the kernel remove such segments, but it destroys those that are"
+            " there, at once, and is nothing for databases" % _FORCED,
+        )
+
+
+@rule(
     id="SHM-012",
     topic="idle",
     title="Large idle segment",
@@ -330,5 +378,6 @@ RULES = (
     near_shmall,
     swapped,
     no_ceiling,
+    forced_removal,
     large_idle,
 )

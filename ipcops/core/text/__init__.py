@@ -22,6 +22,7 @@ LAYOUTS: Dict[str, Tuple[str, str]] = {
     "restore": ("restore", "restore"),
     "journal": ("journal", "journal"),
     "set": ("restore", "changed"),
+    "limits": ("limits", "limits"),
 }
 """Command to the file here, and the function in it, that lays out its report: only that file is loaded."""
 

@@ -59,6 +59,9 @@ def _group(members: List[Mapping[str, Any]]) -> Iterator[Block]:
     words = [one for one in (first["error"], "; ".join(first["reasons"]), first["note"]) if one]
     if words:
         yield para(such + "; ".join(words), "plain", 4)
+    if first["rollback"]:
+        command = "ipcops limits rollback %s" % first["rollback"]
+        yield Para((Span("to undo it: ", "quiet"), Span(printable(command), "command")), 4, 4)
     if first["restore"]:
         back = "to undo it: " if first["event"] == "changed" else "to put it back: "
         yield Para((Span(back, "quiet"), Span(printable("ipcops restore %s" % first["restore"]), "command")), 4, 4)

@@ -42,6 +42,8 @@ class Case:
         self.earlier = tuple(earlier)
         self.undetermined: Dict[str, int] = {}
         """Kind to how many candidates for a leak nobody can tell about, as far as the rules have asked."""
+        self.memo: Dict[str, Any] = {}
+        """What several rules work out alike, by name."""
         self._presence: Dict[Tuple[FrozenSet[int], FrozenSet[int], bool], Presence] = {}
         self._object_gaps: Dict[Tuple[str, str], Dict[Optional[int], Gap]] = {}
         self._inner_pids: Optional[FrozenSet[int]] = None

@@ -1,0 +1,100 @@
+"""Run tasks with the real ansible-playbook on this machine, inside a world (tests/world.py)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests import world
+from tests.kernel.admin import Admin
+
+ROOT = Path(__file__).parents[2]
+COLLECTIONS = ROOT / "ipcops/_collections"
+PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
+
+
+class Played(NamedTuple):
+    """The results of the tasks, in their order, and all that a user saw."""
+
+    results: list[dict[str, Any]]
+    said: str
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The only one."""
+        (only,) = self.results
+        return only
+
+
+def task(*state: str, check: bool = False, diff: bool = False, python: str = "", **options: Any) -> dict[str, Any]:
+    """Return a task with ipc_limits."""
+    options.update(zip(["state"], state, strict=False))
+    more = {"vars": {"ansible_python_interpreter": python}} if python else {}
+    return {"ipcops.linux.ipc_limits": options, "check_mode": check, "diff": diff, **more}
+
+
+class Controller(Admin):
+    """Root of a world where nobody else's sysctl files are, who runs Ansible on the machine itself."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        if not PLAYBOOK.exists():
+            pytest.skip("ansible-core is not installed")
+        world.mount("tmpfs", "/etc/sysctl.d", "tmpfs", data="mode=755")
+
+    def play(
+        self, *tasks: dict[str, Any], collections: Path = COLLECTIONS, on: dict[str, Any] | None = None
+    ) -> Played:
+        """Run tasks one after the other, whatever becomes of each: here, under our policy, or *on* another host."""
+        results = world.here() / "results.json"
+        ours = {"policy": self.policy} if on is None else {}
+        played = []
+        for number, one in enumerate(tasks):
+            options = {**ours, **one["ipcops.linux.ipc_limits"]}
+            played.append({**one, "ipcops.linux.ipc_limits": options, "register": f"r{number}", "ignore_errors": True})
+        told = "[" + ", ".join(f"r{number}" for number in range(len(tasks))) + "]"
+        write = {
+            "ansible.builtin.copy": {"content": "{{ %s | to_json }}" % told, "dest": str(results)},
+            "delegate_to": "localhost",
+        }
+        host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable} if on is None else on
+        inventory = world.here() / "hosts.json"  # JSON is YAML
+        inventory.write_text(json.dumps({"all": {"hosts": {"target": host}}}))
+        book = world.here() / "play.json"
+        book.write_text(json.dumps([{"hosts": "target", "gather_facts": False, "tasks": [*played, write]}]))
+        done = subprocess.run(
+            [PLAYBOOK, "--inventory", inventory, book],
+            env=environment(collections),
+            cwd=world.here(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=50,
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said
+        return Played(json.loads(results.read_text()), said)
+
+
+def environment(collections: Path = COLLECTIONS) -> dict[str, str]:
+    """Return what Ansible is to know: nothing of this machine's own settings, and to leave everything in the world."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE", "PYTHON"))}
+    home = str(world.here())
+    return {
+        **kept,
+        "HOME": home,
+        "LC_ALL": "C.UTF-8",
+        "ANSIBLE_HOME": home,
+        "ANSIBLE_COLLECTIONS_PATH": str(collections),
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_SSH_ARGS": "",  # no connection outlives the play
+    }
