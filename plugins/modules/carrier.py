@@ -4,7 +4,7 @@
 """Run a request to the core on a host. The action plugins of this collection send it, nobody else does.
 
 No module of AnsibleModule's kind: those are sent with all that they import as source, which the host has to
-compile in each task (docs/adr/0008-carrier.md).
+compile in each task (docs/adr/0012-carrier.md).
 """
 
 DOCUMENTATION = r"""
