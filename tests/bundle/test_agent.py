@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import glob
 import hashlib
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -87,7 +89,8 @@ def test_nothing_but_comments_and_docstrings_is_taken_out(path):
     source = path.read_text("utf-8")
     stripped = agent.stripped(source)
     assert bare(ast.parse(stripped)) == bare(ast.parse(source)), "the same code on the same lines"
-    assert not [line for line in stripped.splitlines() if line.lstrip().startswith("#")]
+    tokens = tokenize.generate_tokens(io.StringIO(stripped).readline)
+    assert not [token for token in tokens if token.type == tokenize.COMMENT]
 
 
 def test_strings_and_hashes_that_are_no_comments_stay():

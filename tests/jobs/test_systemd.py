@@ -226,3 +226,36 @@ def test_paths_with_all_that_may_stand_in_them(started):
     done = together({suite: lambda suite=suite: prove(taken(started[suite])) for suite in SUITES})
     for suite in SUITES:
         taken(done[suite])
+
+
+# Does what Exim's does, which needs most: it writes to the mailbox, gives it to its user, and becomes another user.
+SENDMAIL = """\
+#!/usr/bin/python3 -I
+import os, sys
+text = sys.stdin.read()
+with open("/var/mail/alice", "a") as box, open("/var/spool/queued", "a"), open("/var/log/mainlog", "a"):
+    box.write(text)
+    os.fchown(box.fileno(), 61001, 8)
+os.setgroups([])
+os.setgid(8)
+os.setuid(8)
+"""
+
+
+def test_the_cell_of_a_job_that_announces_lets_mail_out(started):
+    one = taken(started["bookworm"])
+    policy = POLICY.format(more="").replace("nameless", "alice")
+    one.bring(bundle("notify=yes", "spread=0", "calendar=2038-01-01 00:00:00", policy=policy))
+    one.sh("rm -rf /var/lib/ipcops; echo alice:x:61001:61001::/:/bin/sh >>/etc/passwd")
+    one.sh('printf %s "$1" >/usr/sbin/sendmail && chmod 755 /usr/sbin/sendmail', SENDMAIL)
+    one.sh("umask 077; echo x >/dev/shm/psm_0000abcd; chown 61001 /dev/shm/psm_0000abcd; sleep 4")
+    left = {"posix-shm": "/psm_0000abcd"}
+    one.install("--systemd")
+    one.box.exec("systemctl", "start", UNIT)
+    mailed = one.text("/var/mail/alice")
+    assert "To: alice" in mailed
+    assert "posix-shm:/psm_0000abcd" in mailed
+    assert one.there(left) == set(left), "announced first"
+    one.box.exec("systemctl", "start", UNIT)
+    assert one.there(left) == set()
+    one.installed("--uninstall")
