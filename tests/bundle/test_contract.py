@@ -41,6 +41,8 @@ PASSING = [
     (re.compile(r'"(started_at|seconds|now|uptime|at|age)": [0-9.]+'), r'"\1": 0'),
     (re.compile(r"[\s(]+[0-9.]+ s\b"), " N s"),
     (re.compile(r"\b\d{8}T\d{6}Z-\w+-\d+\b"), "BATCH"),
+    (re.compile(r"(ipcops_scan_\w+_seconds|scan_seconds=)[^;\n]*"), r"\1"),
+    (re.compile(r"(scan_seconds\W+value\W+)[0-9.]+"), r"\1"),
     (re.compile(r"Looked at \d+ processes"), "Looked at processes"),
     (re.compile(r"/(state|policy)-\d"), r"/\1"),
     (re.compile(r'"policy_hash": "[0-9a-f]{64}"'), '"policy_hash": ""'),  # the state directory is part of it
@@ -88,6 +90,12 @@ LOOKS = [
     ("clean",),
     ("clean", "--kind", "shm", "--exit-code"),
     ("journal",),
+    ("metrics",),
+    ("check",),
+    ("limits", "show"),
+    ("limits", "profiles"),
+    ("limits", "profiles", "db2-11.5"),
+    ("limits", "plan", "--profile", "db2-11.5", "--exit-code"),
 ]
 
 
@@ -174,6 +182,11 @@ def session(command: tuple[str, ...], path: str) -> list[tuple[int, str]]:
         ("journal", "--since", "soon"),
         ("set", "shm:0", "mode=9"),
         ("explain", "semgot"),
+        ("metrics", "--textfile", "/does/not/exist/x.prom"),
+        ("limits", "plan", "--profile", "postgressql"),
+        ("limits", "plan", "--set", "kernel.shmmni=4G"),
+        ("limits", "apply", "--profile", "db2-11.5"),
+        ("limits", "rollback", "no-such-batch", "--yes"),
         ("rules", "SHM-999"),
         ("rules", "--policy", "/does/not/exist"),
     ],
