@@ -90,7 +90,7 @@ def test_an_upgrade_replaces_what_changed_and_keeps_an_edited_policy(bare):
     new = f"{LIB}/new/ipcops.conf"
     assert f"kept {POLICY_FILE}, which was edited; the new one lies in {LIB}/new" in done.stdout
     wrote = set(re.findall(r"wrote (\S+)", done.stdout))
-    assert wrote == {f"{LIB}/ipc-cleanup.sh", new}
+    assert wrote == {*(f"{LIB}/ipc-{job}.sh" for job in ("cleanup", "monitor", "health")), new}
     assert bare.text(POLICY_FILE).endswith("# mine\n")
     assert "# another" in bare.text(new)
     changed = changes(before, bare.listing(times=True))
