@@ -15,7 +15,11 @@ from typing import NamedTuple
 from .harness import ROOT, BenchError
 
 PLACES = ("lib", "policy", "state", "log", "textfiles")
-RENDER = "import json, sys; from ipcops.render.templates import rendered; print(rendered(*json.load(sys.stdin)), end='')"
+RENDER = """
+import json, sys
+from ipcops.render.templates import rendered
+sys.stdout.write(rendered(*json.load(sys.stdin)))
+"""
 
 
 class Host(NamedTuple):

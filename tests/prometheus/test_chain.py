@@ -1,7 +1,7 @@
 """From a leak in the kernel to the message about it, through the real programs, and back.
 
-The monitor script, as a host has it, fills the textfile, Debian's node_exporter serves it, Prometheus judges it by our rules, and
-Alertmanager tells whoever is on call.
+The monitor script, as a host has it, fills the textfile, Debian's node_exporter serves it, Prometheus
+judges it by our rules, and Alertmanager tells whoever is on call.
 """
 
 from __future__ import annotations
