@@ -90,12 +90,13 @@ def test_an_upgrade_replaces_what_changed_and_keeps_an_edited_policy(bare):
     new = f"{LIB}/new/ipcops.conf"
     assert f"kept {POLICY_FILE}, which was edited; the new one lies in {LIB}/new" in done.stdout
     wrote = set(re.findall(r"wrote (\S+)", done.stdout))
-    assert wrote == {f"{LIB}/ipc-cleanup.sh", new}
+    scripts = {f"{LIB}/ipc-{job}.sh" for job in ("cleanup", "monitor", "health")}
+    assert wrote == {*scripts, new}
     assert bare.text(POLICY_FILE).endswith("# mine\n")
     assert "# another" in bare.text(new)
     changed = changes(before, bare.listing(times=True))
     assert {path for path, (_, after) in changed.items() if after and after.startswith("f")} == {
-        f"{LIB}/ipc-cleanup.sh", f"{LIB}/installed", new,
+        *scripts, f"{LIB}/installed", new,
     }  # fmt: skip
     assert "nice -n 7" in bare.text(f"{LIB}/ipc-cleanup.sh")
     done = bare.installed("--verify")
