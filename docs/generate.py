@@ -103,13 +103,15 @@ SCRIPTS_IN_WORDS = textwrap.dedent("""\
 
     ```
     sh install.sh                     # with systemd's timer where systemd runs, else with cron; --cron, --systemd
+    sh install.sh --monitor --health  # metrics once a minute and a daily check, too; --no-cleanup leaves cleaning out
     ipcops audit                      # the same command, by the agent
     sh /usr/local/lib/ipcops/install.sh --verify
     sh /usr/local/lib/ipcops/install.sh --uninstall
     ```
 
     Installing again upgrades: what did not change is not written, and files in /etc that somebody edited are
-    kept. Uninstalling leaves the journal and the backups. `DESTDIR=DIR sh install.sh --cron` installs below DIR,
+    kept, and so is which jobs were chosen; `--no-monitor` takes one away again. Uninstalling leaves the journal and the
+    backups. `DESTDIR=DIR sh install.sh --cron` installs below DIR,
     for images and packages. `sh scripts/install.sh` does the same from a checkout, with every default.
 
     **What the cleanup job does.** Once a day it runs `ipcops clean --apply` under a lock, at low priority and at a
@@ -118,6 +120,20 @@ SCRIPTS_IN_WORDS = textwrap.dedent("""\
     ended in `/var/lib/ipcops/jobs/cleanup.json`. If anything went wrong it prints everything, so that cron mails
     it and the systemd unit has failed; when the policy is wrong, nothing is removed. To only see what would go,
     render with `--set apply=no`.
+
+    **The monitor job** writes `ipcops.prom` once a minute where node_exporter's textfile collector reads it
+    ([monitoring](monitoring.md)); `--set textfiles=DIR` says where that is. The directory must be there. If it cannot
+    be written the job ends with status 4 and prints why, and the old file keeps its old time. Uninstalling, or
+    `--no-monitor`, removes the file, which would look stale for ever.
+
+    **The health job** audits once a day. What is of severity `fail_on` or above is told on one page, with the reason
+    and the command that mends it: cron mails it, or the systemd unit has failed with it in its journal. The status is
+    1 then, and 3 where `complete=yes` and something could not be seen. If all is well it prints nothing. The last page
+    is `/var/lib/ipcops/jobs/health.txt`, all of them are `/var/log/ipcops/health.log`.
+
+    The jobs share what they rest on: one run of each at a time, `nice` 19, and `jobs/NAME.json` with when the last run
+    began and ended and its status. The systemd units let them do no more than that takes: all score 3.0 or better in
+    `systemd-analyze security`, and what monitor and health see is what root sees outside of the unit.
 
     **Slurm.** `slurm-epilog.sh` as `Epilog=` removes what a job left once its user runs nothing on the node,
     `slurm-prolog.sh` as `Prolog=` what was left when an epilog could not run. Both always end with status 0, since

@@ -23,6 +23,7 @@ lib=/usr/local/lib/ipcops
 policy=/etc/ipcops/ipcops.conf
 state=/var/lib/ipcops
 log=/var/log/ipcops
+metrics=/var/lib/prometheus/node-exporter/ipcops.prom
 tab=$(printf '\t')
 
 # Puts the first Python that is new enough into $python. The names with a version need no test; python3 does.
@@ -81,12 +82,28 @@ wanted() { # JOB: what was said now, else what was installed before, else the cl
     fi
 }
 
+monitored() { # RECORD: whether the job monitor is among what was installed
+    grep -q "$tab/etc/\(cron\.d/ipcops-monitor\|systemd/system/ipcops-monitor\.timer\)\$" "$1"
+}
+
+old_metrics() { # prints where the job monitor has written until now
+    sed -n "s/^metrics$tab//p" "$record"
+}
+
+# Metrics that nobody renews would be served, and found too old, for ever. They are ours if the job ran here.
+remove_metrics() { # PATH
+    [ -f "$root$state/jobs/monitor.json" ] && [ -f "$root$1" ] || return 0
+    rm -f "$root$1" || stop 4 "cannot remove $root$1"
+    say "removed $root$1, which nothing would renew any more"
+}
+
 sum() { # FILE
     sha256sum <"$1" | cut -d ' ' -f 1
 }
 
-# What was installed, one line each: checksum as shipped, tab, path without DESTDIR. While an upgrade is under way,
-# what it brings stands there, too, after what was there before.
+# What was installed, one line each: checksum as shipped, tab, path without DESTDIR; for a directory that word instead,
+# and "metrics" for what the job monitor writes. While an upgrade is under way, what it brings stands there, too,
+# after what was there before.
 record=$root$lib/installed
 
 # The checksums of the files of the agent as it was unpacked and compiled.
@@ -228,6 +245,8 @@ begin_record() {
             [ "$class" = code ] || grep -qsxF "$(sum "$here/$source")$tab$target" "$record" ||
                 printf '%s\t%s\n' "$(sum "$here/$source")" "$target"
         done)
+    old_metrics 2>/dev/null | grep -qxF "$metrics" || fresh="${fresh:+$fresh
+}metrics$tab$metrics"
     if [ -n "$made$fresh" ]; then
         { [ ! -f "$record" ] || cat "$record"; printf '%s%s\n' "$made" "$fresh"; } | write_record || exit 4
     fi
@@ -259,7 +278,7 @@ install_files() {
 
     # What an older bundle, or the other schedule, had and this one has not.
     while IFS=$tab read -r was path; do
-        if [ "$was" != directory ] && ! grep -qxF "$path" <<LIST
+        if [ "$was" != directory ] && [ "$was" != metrics ] && ! grep -qxF "$path" <<LIST
 $(cut -f 2 "$new_record")
 LIST
         then
@@ -271,8 +290,14 @@ LIST
             is_unit "$path"
         fi
     done <"$record"
+    old_metrics | while IFS= read -r path; do
+        if [ "$path" != "$metrics" ] || { monitored "$record" && ! monitored "$new_record"; }; then
+            remove_metrics "$path"
+        fi
+    done || exit 4
 
     grep "^directory$tab" "$record" | sort -u >>"$new_record"
+    printf 'metrics\t%s\n' "$metrics" >>"$new_record"
     cmp -s "$new_record" "$record" || write_record <"$new_record"
     rm -f "$new_record"
 }
@@ -336,6 +361,9 @@ do_install() {
     install_agent
     install_files
     release_jobs
+    if monitored "$record" && [ ! -d "$root${metrics%/*}" ]; then
+        say "$root${metrics%/*} is missing, so the job monitor will fail; node_exporter's package makes it"
+    fi
     start
     if [ -z "$changed" ]; then
         say 'everything was there already'
@@ -389,7 +417,9 @@ do_verify() {
     find_python || stop 3 "$no_python"
     bad=0
     while IFS=$tab read -r was path; do
-        if [ "$was" = directory ]; then
+        if [ "$was" = metrics ]; then
+            :
+        elif [ "$was" = directory ]; then
             [ -d "$root$path" ] || { say "$root$path is missing"; bad=1; }
         elif [ ! -f "$root$path" ]; then
             say "$root$path is missing"
@@ -425,7 +455,7 @@ remove() { # PATTERN: what was installed where it matches
     while IFS=$tab read -r was path; do
         # shellcheck disable=SC2254 # it is a pattern
         case $was$path in
-        directory*) ;;
+        directory* | metrics*) ;;
         *$1)
             keep_copy "$path"
             rm -f "$root$path" "$(dirname "$root$path")/.ipcops-new" || stop 4 "cannot remove $root$path"
@@ -442,6 +472,9 @@ do_uninstall() {
     remove '/etc/cron.d/*' # first, so that nothing starts any more
     hold_jobs
     remove '*'
+    old_metrics | while IFS= read -r path; do
+        remove_metrics "$path"
+    done || exit 4
     directories=$({ sed -n "s/^directory$tab//p" "$record"; printf '%s\n' "$lib" "$state" "$log"; } | sort -ru)
     rm -rf "$root$lib/agent" "$root$lib/agent.new" "$root$lib/agent.old" "$root$lib/new" "$root$state/jobs"
     rm -f "$root$log"/*.log "$root$log"/*.log[.-]*
@@ -470,7 +503,16 @@ for word in "$@"; do
     --cron) schedule=cron ;;
     --systemd) schedule=systemd ;;
     --no-schedule) schedule=none ;;
-    --cleanup | --monitor | --health | --no-cleanup | --no-monitor | --no-health) jobs="$jobs ${word#--}" ;;
+    --cleanup | --monitor | --health | --no-cleanup | --no-monitor | --no-health)
+        case $word in
+        --no-*) other=${word#--no-} ;;
+        *) other=no-${word#--} ;;
+        esac
+        case " $jobs " in
+        *" $other "*) stop 2 "--$other and $word contradict each other; nothing was done" ;;
+        esac
+        jobs="$jobs ${word#--}"
+        ;;
     --verify) action=verify ;;
     --uninstall) action=uninstall ;;
     *) usage ;;

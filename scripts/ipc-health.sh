@@ -57,14 +57,18 @@ fail() { # STATUS MESSAGE
 # Puts the start off by a time that is this host's own, the same each day.
 spread() { # SECONDS
     own=$({ cat /etc/machine-id; uname -n; } 2>/dev/null | cksum)
+    from=/etc/cron.d/ipcops-$job
+    [ -e "$from" ] || from=$0
     sleep "$((${own%% *} % ($1 + 1)))"
+    [ -e "$from" ] || exit 0 # the job was taken away meanwhile
 }
 
 # Whoever comes second gives way. The kernel drops the lock with the last process that has it, however that ends.
 lock() {
     command -v flock >/dev/null || fail 3 'there is no flock here; install util-linux'
     [ -d "$jobs" ] && [ -d "$log" ] || mkdir -p "$jobs" "$log" || fail 4 "cannot make $jobs and $log; run this as root"
-    (: >>"$jobs/$job.lock") 2>/dev/null || fail 4 "cannot write $jobs/$job.lock; run this as root"
+    # ":" would end the shell where that fails, and exec as well.
+    { true >>"$jobs/$job.lock"; } 2>/dev/null || fail 4 "cannot write $jobs/$job.lock; run this as root"
     exec 9>>"$jobs/$job.lock"
     held=0
     flock -n 9 || held=$?

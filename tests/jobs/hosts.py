@@ -58,6 +58,7 @@ AWKWARD = {
     "policy": "/etc/ip c$x'%y/own.conf",
     "state": "/var/lib/ip c$x'%y",
     "log": "/var/log/ip c$x%y",
+    "textfiles": "/srv/ip c$x'%y",
 }
 
 _one_at_a_time = threading.Lock()
@@ -100,6 +101,24 @@ def command(*words: str, sources: str | Path = REPO) -> subprocess.CompletedProc
         text=True,
         check=False,
     )
+
+
+SENDMAIL = """\
+#!/bin/sh
+mkdir -p /opt/mail
+cat >"/opt/mail/$$.new" && mv "/opt/mail/$$.new" "/opt/mail/$$"
+"""
+
+
+def mail(one: Host) -> str:
+    """Return what cron has mailed."""
+    return one.sh("cat /opt/mail/* 2>&-", check=False).stdout
+
+
+def cron(one: Host) -> None:
+    """Start it, with a sendmail that keeps what it gets."""
+    one.sh('printf %s "$1" >/usr/sbin/sendmail && chmod 755 /usr/sbin/sendmail', SENDMAIL)
+    one.sh("nohup cron -f >/dev/null 2>&1 &")
 
 
 _places: list[tempfile.TemporaryDirectory[str]] = []  # they go when the tests end
@@ -167,13 +186,13 @@ class Host:
         """Run the command that was installed."""
         return self.box.exec(self.command, *words, check=check)
 
-    def job(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run the job by hand."""
-        return self.box.exec(f"{self.lib}/ipc-cleanup.sh", *words, check=check)
+    def job(self, *words: str, check: bool = True, name: str = "cleanup") -> subprocess.CompletedProcess[str]:
+        """Run a job by hand."""
+        return self.box.exec(f"{self.lib}/ipc-{name}.sh", *words, check=check)
 
-    def result(self) -> dict[str, Any] | None:
-        """Return what the job says of its last run."""
-        text = self.text(f"{self.state}/jobs/cleanup.json")
+    def result(self, name: str = "cleanup") -> dict[str, Any] | None:
+        """Return what a job says of its last run."""
+        text = self.text(f"{self.state}/jobs/{name}.json")
         return json.loads(text) if text else None
 
     def plant(self, word: str = "", python: str = "python3") -> None:

@@ -13,27 +13,11 @@ import pytest
 from ipcops.core.collect.host import INITIAL_PID_NAMESPACE
 from tests import world
 
-from .hosts import AWKWARD, KINDS, POLICY, SUITES, Host, bundle, changes, host, taken, together
+from .hosts import AWKWARD, KINDS, POLICY, SUITES, Host, bundle, changes, cron, host, mail, taken, together
 
 MINUTE = 90  # seconds within which cron has started every job, on a machine that is busy
 
-SENDMAIL = """\
-#!/bin/sh
-mkdir -p /opt/mail
-cat >"/opt/mail/$$.new" && mv "/opt/mail/$$.new" "/opt/mail/$$"
-"""
 SETTINGS = ("schedule=* * * * *", "spread=0", "settle=3")
-
-
-def mail(one: Host) -> str:
-    """Return what cron has mailed."""
-    return one.sh("cat /opt/mail/* 2>&-", check=False).stdout
-
-
-def cron(one: Host) -> None:
-    """Start it, with a sendmail that keeps what it gets."""
-    one.sh('printf %s "$1" >/usr/sbin/sendmail && chmod 755 /usr/sbin/sendmail', SENDMAIL)
-    one.sh("nohup cron -f >/dev/null 2>&1 &")
 
 
 class Stories:
