@@ -20,6 +20,7 @@ import pickle
 import select
 import shutil
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -516,6 +517,9 @@ def _private_dev() -> None:
     mount("tmpfs", "/dev", "tmpfs", MS_NOSUID, "mode=755,size=64k")
     for name, descriptor in held.items():
         target = os.path.join("/dev", name)
+        if name == "ptmx" and _made_ptmx(target):
+            os.close(descriptor)
+            continue
         if name == "pts":
             os.mkdir(target)
         else:
@@ -525,6 +529,19 @@ def _private_dev() -> None:
     os.symlink("/proc/self/fd", "/dev/fd")
     os.mkdir("/dev/shm")
     os.mkdir("/dev/mqueue")
+
+
+def _made_ptmx(path: str) -> bool:
+    """Make the device anew: it looks for the terminals beside it, and one that is bound has its old neighbours (pts(4)).
+
+    Only the first root may; others keep the bound one, which does where the kernel follows it.
+    """
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(5, 2))
+        os.chmod(path, 0o666)
+    except PermissionError:
+        return False
+    return True
 
 
 # --- messages between processes

@@ -17,7 +17,7 @@ from unittest import mock
 import pytest
 
 from ipcops.core import sysctls, tuning
-from ipcops.core.collect import snapshot
+from ipcops.core.collect import tuning as reading
 from ipcops.core.collect.host import INITIAL_PID_NAMESPACE
 from ipcops.core.collect.tuning import read_tuning
 from ipcops.core.errors import InputError, IpcopsError, UndeterminedError
@@ -403,7 +403,7 @@ def test_what_no_plan_may_say_is_refused_before_it_is_written():
 def test_no_settings_at_all_is_no_answer():
     with Directory.open("/proc") as proc:
         seen = read_tuning(Roots(proc), defaults())._replace(values={})
-        looking = mock.patch.object(snapshot, "read_tuning", return_value=seen)
+        looking = mock.patch.object(reading, "read_tuning", return_value=seen)
         with looking, pytest.raises(UndeterminedError, match="is /proc/sys there"):
             run({"command": "limits", "verb": "show"}, Roots(proc))
 

@@ -18,6 +18,7 @@ _FILES = {
     "unix": ("unix",),
     "inet": ("inet",),
     "lock": ("lock",),
+    "sysctl": ("host",),
     "host": ("host",),
 }
 """File to the kinds that its rules are about, in the order of the catalogue."""
