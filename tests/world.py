@@ -532,7 +532,7 @@ def _private_dev() -> None:
 
 
 def _made_ptmx(path: str) -> bool:
-    """Make the device anew: it looks for the terminals beside it, and one that is bound has its old neighbours (pts(4)).
+    """Make the device anew: it looks for the terminals beside it, and a bound one has its old neighbours (pts(4)).
 
     Only the first root may; others keep the bound one, which does where the kernel follows it.
     """
