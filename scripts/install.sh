@@ -216,6 +216,13 @@ check_bundle() {
     if [ -f "$here/SHA256SUMS" ]; then
         (cd "$here" && sha256sum --quiet --check SHA256SUMS >&2) || stop 2 'the bundle is damaged; nothing was done'
     fi
+    # All below it is replaced and removed as ours, so nothing else may lie there.
+    if [ ! -f "$record" ]; then
+        for path in "$root$lib"/* "$root$lib"/.[!.]*; do
+            [ ! -e "$path" ] || [ "$path" = "$record.new" ] ||
+                stop 2 "$path is there and is not ours; move it away, or render with another --set lib. Nothing was done"
+        done
+    fi
     files | while IFS=$tab read -r class mode source target; do
         [ -f "$here/$source" ] || stop 2 "$here/$source is missing; take all of the bundle"
         if [ "$class" = code ] && [ -e "$root$target" ] && [ -z "$(shipped "$target")" ]; then
@@ -476,8 +483,15 @@ do_uninstall() {
         remove_metrics "$path"
     done || exit 4
     directories=$({ sed -n "s/^directory$tab//p" "$record"; printf '%s\n' "$lib" "$state" "$log"; } | sort -ru)
-    rm -rf "$root$lib/agent" "$root$lib/agent.new" "$root$lib/agent.old" "$root$lib/new" "$root$state/jobs"
-    rm -f "$root$log"/*.log "$root$log"/*.log[.-]*
+    rm -rf "$root$lib/agent" "$root$lib/agent.new" "$root$lib/agent.old" "$root$lib/new"
+    # By name: others may have files where logs and states of these jobs were told to lie.
+    for job in cleanup monitor health; do
+        rm -f "$root$log/$job.log" "$root$log/$job.log"[.-]*
+        for kind in json txt lock json.new txt.new; do
+            rm -f "$root$state/jobs/$job.$kind"
+        done
+    done
+    rmdir "$root$state/jobs" 2>/dev/null
     for name in sightings.json announced.json clock.json lock; do
         rm -f "$root$state/$name"
     done

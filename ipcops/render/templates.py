@@ -15,6 +15,7 @@ from ipcops.core.known.families import FAMILIES
 from ipcops.core.known.protections import SHIPPED
 
 from . import alerts
+from .jobs import JOBS
 from .quote import FILTERS
 from .settings import BY_NAME, values
 
@@ -89,7 +90,7 @@ TEMPLATES = {
         "slurm/job-ended.sh.j2", "an Epilog for Slurm that removes what a job left", {"phase": "epilog"}
     ),
     "command": Template("ipcops.sh.j2", "the command ipcops on a host without packages"),
-    "install": Template("install.sh.j2", "what installs, verifies and removes a bundle"),
+    "install": Template("install.sh.j2", "what installs, verifies and removes a bundle", {"jobs": tuple(JOBS)}),
     "alerts": Template(
         "prometheus/ipcops.rules.yml.j2",
         "alert rules for Prometheus",
