@@ -151,7 +151,7 @@ def files(
     kept = {path for path in record.paths if path == keep and path not in {item.path for item in put}}
     remove = [path for path in ours if path not in paths and seen["files"].get(path) is not None]
     copy += [path for path in remove if not path.startswith(places.lib + "/") and edited(path, record, seen)]
-    lines: Sequence[tuple[str | None, str]] = ()
+    lines: list[tuple[str | None, str]] = []
     texts = {item.path: item.digest for item in wanted}
     for was, path in record.lines:
         if path in kept or not (path in paths or path in ours):

@@ -83,7 +83,7 @@ class Installer(Carrier):
     def told(self, plan: Plan, places: Places, seen: Mapping[str, Any], done: Mapping[str, Any]) -> dict[str, Any]:
         """Return the result of the task."""
         installed = [*plan.written, *([places.tree] if plan.agent else [])]
-        result = {
+        result: dict[str, Any] = {
             "changed": plan.changes,
             "installed": sorted(installed),
             "removed": sorted(plan.remove),
