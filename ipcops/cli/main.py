@@ -56,6 +56,7 @@ COMMANDS = {
     "limits": ("limits", "app"),
     "render": ("render", "render"),
     "bundle": ("bundle", "bundle"),
+    "content": ("content", "app"),
 }
 """Name to file and function, or group of commands."""
 

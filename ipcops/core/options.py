@@ -28,6 +28,8 @@ HELP = {
     "limits rollback": "Put back what the last 'limits apply' changed, or all since one that is named.",
     "render": "Render a template: a script, a schedule, or the policy file with every setting explained.",
     "bundle": "Write what a host without packages needs: agent, scripts, schedules, policy, install.sh.",
+    "content": "What comes with ipcops for Ansible: roles, playbooks and modules.",
+    "content path": "Print the directory for ANSIBLE_COLLECTIONS_PATH, where ansible-playbook finds them.",
     "template": "The template; --list lists them.",
     "list_templates": "List the templates, and what can be set in each.",
     "set_value": "Set a value in what is rendered (repeatable); 'ipcops render --list' names them.",

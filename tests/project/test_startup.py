@@ -57,6 +57,7 @@ def among(modules: set[str], packages: set[str]) -> set[str]:
         ("list", "--format", "json"),
         ("rules", "--format", "json"),
         ("metrics",),
+        ("content", "path"),
         ("--help",),
         ("audit", "--help"),
     ],
