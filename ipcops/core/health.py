@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .check import BY_NAME, Asked, Families, check_report, thresholds
 from .errors import unknown_word
-from .families import PREFIX
+from .families import FAMILIES, PREFIX
 from .jobstate import OVERDUE, JobState, job_report, troubles
 from .layout import printable
 from .model import SEVERITIES, Report
@@ -26,6 +26,7 @@ GRADES = {"WARNING": "medium", "CRITICAL": "critical"}
 NEEDED = ("build_info", "scan_timestamp_seconds", "scan_success", "scan_complete")
 """What every page of metrics has, and one that was cut off lacks."""
 
+STALE = "metrics that are served, and old or damaged"
 _CALLS = {
     "shm_segments_used": "shmget", "shm_pages_used": "shmget", "sem_sets_used": "semget",
     "sem_semaphores_used": "semget", "msg_queues_used": "msgget", "posix_mq_queues_used": "mq_open",
@@ -90,6 +91,12 @@ def monitored(text: str) -> Families:
     for name in NEEDED:
         if len(families.get(PREFIX + name, ())) != 1:
             raise ValueError("%s%s is missing in it" % (PREFIX, name))
+    for name, labels, _ in FAMILIES:
+        for sample in families.get(PREFIX + name, ()):
+            if not set(labels) <= set(sample["labels"]):
+                raise ValueError("%s%s has not its labels" % (PREFIX, name))
+            if sample["labels"].get("severity", SEVERITIES[0]) not in SEVERITIES:
+                raise ValueError("%s%s has an unknown severity" % (PREFIX, name))
     return families
 
 
@@ -156,13 +163,13 @@ def sentence(failure: Mapping[str, Any]) -> str:
 # ---------------------------------------------------------------- what fails
 
 
-def _failure(  # noqa: PLR0913  # each is a field of the document
-    severity: str, what: str, remedy: str, count: int = 1, *, rule: Optional[str] = None,
-    metric: Optional[str] = None, job: Optional[str] = None, runbook: Optional[str] = None,
-) -> Dict[str, Any]:  # fmt: skip
+def _failure(
+    severity: str, title: str, what: str, remedy: str, count: int = 1, **about: Optional[str]
+) -> Dict[str, Any]:
+    """Return a failure *about* a ``rule``, a ``metric`` or a ``job``, perhaps with a ``runbook``."""
     return {
-        "rule": rule, "metric": metric, "job": job, "severity": severity, "count": count,
-        "what": printable(what), "remedy": remedy, "runbook": runbook,
+        "rule": None, "metric": None, "job": None, "severity": severity, "count": count, "title": title,
+        "what": printable(what), "remedy": remedy, "runbook": None, **about,
     }  # fmt: skip
 
 
@@ -173,11 +180,11 @@ def _grave(severity: str, fail_on: str) -> bool:
 def _findings(families: Families, fail_on: str) -> Iterator[Dict[str, Any]]:
     for one in families.get(PREFIX + "findings", ()):
         name, severity, count = one["labels"]["rule"], one["labels"]["severity"], int(one["value"])
-        if count and _grave(severity if severity in SEVERITIES else SEVERITIES[0], fail_on):
+        if count and _grave(severity, fail_on):
             rule = BY_ID.get(name)
             title = rule.title if rule else "a rule that this version of ipcops has not"
             remedy = rule.remedy if rule else "'ipcops rules %s' on the host tells what to do" % printable(name)
-            yield _failure(severity, title, remedy, count, rule=name)
+            yield _failure(severity, title, title, remedy, count, rule=name)
 
 
 def _metrics(checked: Sequence[Mapping[str, Any]], fail_on: str) -> Iterator[Dict[str, Any]]:
@@ -187,7 +194,7 @@ def _metrics(checked: Sequence[Mapping[str, Any]], fail_on: str) -> Iterator[Dic
             of = " (%s)" % one["of"] if one["of"] else ""
             what = "is %g%s%s, %s" % (one["value"], one["unit"], of, one["why"])
             remedy, runbook = _metric_remedy(one["name"], severity)
-            yield _failure(severity, what, remedy, metric=one["name"], runbook=runbook)
+            yield _failure(severity, BY_NAME[one["name"]].meaning, what, remedy, metric=one["name"], runbook=runbook)
 
 
 def _metric_remedy(name: str, severity: str) -> Tuple[str, Optional[str]]:
@@ -212,17 +219,17 @@ def _jobs(seen: Seen, damage: Optional[str], overdue: Mapping[str, float]) -> It
         told = {name: bound for name, bound in overdue.items() if name != "monitor"}  # its page tells its age
         for what in troubles(state, seen.now, told):
             remedy = "read what it said: journalctl -t ipc-%s, and %s.txt beside its state" % (name, name)
-            yield _failure("high", what, remedy, job=name)
+            yield _failure("high", "a job that failed or is overdue", what, remedy, job=name)
     stale = _stale(seen, damage, overdue.get("monitor"))
     if stale:
         job = seen.jobs.get("monitor")
         if job is not None and job.scheduled_at is not None:
             remedy = "systemctl status ipcops-monitor.timer ipcops-monitor, or cron's log, tells why; its script is"
             remedy += " ipc-monitor.sh"
-            yield _failure("high", stale, remedy, job="monitor", runbook="IpcopsMetricsStale")
+            yield _failure("high", STALE, stale, remedy, job="monitor", runbook="IpcopsMetricsStale")
         else:
             remedy = "have the job monitor renew it, or remove it: node_exporter serves it for ever"
-            yield _failure("medium", stale, remedy, job="monitor", runbook="IpcopsMetricsStale")
+            yield _failure("medium", STALE, stale, remedy, job="monitor", runbook="IpcopsMetricsStale")
 
 
 def _stale(seen: Seen, damage: Optional[str], bound: Optional[float]) -> Optional[str]:
@@ -257,10 +264,6 @@ def _unseen(seen: Seen, families: Families, checked: Sequence[Mapping[str, Any]]
     yield from ({"what": printable(source), "why": why} for source in failed)
     if not failed and (late or not _plain(families, "scan_complete")):
         yield {"what": "some evidence", "why": why}
-    for one in families.get(PREFIX + "orphans_undetermined", ()):
-        if one["value"]:
-            words = "of %d unused objects nobody can tell from here" % one["value"]
-            yield {"what": "orphans of kind %s" % printable(one["labels"]["kind"]), "why": words}
     yield from ({"what": one["name"], "why": one["why"]} for one in checked if one["state"] == "UNKNOWN")
     if seen.monitor.why is not None:
         yield {"what": seen.monitor.path, "why": seen.monitor.why}
@@ -279,7 +282,10 @@ def _blind(unseen: Sequence[Mapping[str, str]]) -> Iterator[Dict[str, Any]]:
         by_why.setdefault(one["why"], []).append(one["what"])
     for why, whats in by_why.items():
         what = "%s: %s" % (", ".join(whats), why)
-        yield _failure("high", what, remedy, len(whats), metric="scan_complete", runbook="IpcopsScanIncomplete")
+        yield _failure(
+            "high", "something could not be seen", what, remedy, len(whats),
+            metric="scan_complete", runbook="IpcopsScanIncomplete",
+        )  # fmt: skip
 
 
 def _plain(families: Families, name: str) -> float:

@@ -16,8 +16,10 @@ FLEET_SCHEMA = "ipcops.fleet/1"
 
 LOST = "it was lost before it could be asked, in an earlier task or play of this run: that one's output tells why"
 """Of a host without a result."""
-HINTS = ("MODULE FAILURE", "See stdout/stderr", "non-zero return code")
+HINTS = ("MODULE FAILURE", "See stdout/stderr", "non-zero return code", "deserialization failed")
 """In messages of Ansible's that say less than what the host wrote."""
+WRAPPERS = ("Task failed: ", "Action failed: ", "Module failed: ")
+"""What Ansible puts before the reason, more than once if it likes."""
 
 
 def entry(result: Mapping[str, Any] | None, fail_on: str) -> dict[str, Any]:
@@ -52,7 +54,10 @@ def error_of(result: Mapping[str, Any]) -> str:
             if lines:
                 message = lines[-1]
                 break
-    return printable(" ".join(message.split())) or "it failed without a word"
+    message = " ".join(message.split())
+    while message.startswith(WRAPPERS):
+        message = message.partition(": ")[2]
+    return printable(message) or "it failed without a word"
 
 
 def document(entries: Mapping[str, Mapping[str, Any]], collected_at: int) -> dict[str, Any]:

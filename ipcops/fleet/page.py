@@ -96,7 +96,7 @@ def _errors(heading: str, failed: Sequence[Mapping[str, str]]) -> Iterator[Block
     by_error: dict[str, list[str]] = {}
     for one in failed:
         by_error.setdefault(one["error"], []).append(one["host"])
-    most = sorted(by_error.items(), key=lambda one: (-len(one[1]), one[0]))
+    most = sorted(by_error.items(), key=lambda one: (-len(one[1]), one[1]))
     for error, names in most[:ERRORS]:
         short = error if len(error) <= LINES else error[: LINES - 1] + "…"
         yield para(f"{named(names, FEW)}: {short}", "plain", 2, 2)
@@ -122,11 +122,11 @@ def _seen(summary: Mapping[str, Any]) -> Iterator[Block]:
         f"{size(total['posix_shm_bytes'])} in /dev/shm",
     ]
     yield BLANK
-    yield para(f"On {counted(summary['reports'], 'host')}: {', '.join(words)}.", "quiet")
     sources = summary["sources"]
+    by = f"{sources['kernel']} asked their kernel"
     if sources["monitor"]:
-        age = max(0, summary["oldest"])
-        yield para(f"By the monitor of {sources['monitor']}, up to {age} s old; by the kernel of {sources['kernel']}.")
+        by = f"{sources['monitor']} by their monitor, up to {max(0, summary['oldest'])} s old, {by}"
+    yield para(f"On {counted(summary['reports'], 'host')} ({by}): {', '.join(words)}.", "quiet")
 
 
 def _more(count: int, what: str) -> Iterator[Block]:

@@ -33,7 +33,7 @@ class Problem(NamedTuple):
     """Its rule, its metric or the job it is about."""
     severity: str
     title: str
-    count: int
+    times: int
     words: str
 
 
@@ -41,8 +41,7 @@ def problems(report: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong by a report, worst first."""
     if "failures" in report:
         for one in report["failures"]:
-            title = one["what"] if one["rule"] else ""
-            yield Problem(name_of(one), one["severity"], title, one["count"], sentence(one))
+            yield Problem(name_of(one), one["severity"], one["title"], one["count"], sentence(one))
         return
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for finding in report["findings"]:
@@ -60,7 +59,7 @@ def summary(hosts: Mapping[str, Mapping[str, Any]], collected_at: int) -> dict[s
     severities: Counter[str] = Counter()
     for found in wrong.values():
         for one in found:
-            severities[one.severity] += one.count
+            severities[one.severity] += one.times
     observed = [report["observed_at"] for report in reports.values() if report.get("source") == "monitor"]
     sources = Counter(report.get("source", "kernel") for report in reports.values())
     return {
@@ -85,7 +84,7 @@ def _rules(wrong: Mapping[str, list[Problem]]) -> list[dict[str, Any]]:
     for host, found in wrong.items():
         for one in found:
             hosts.setdefault(one.name, set()).add(host)
-            counts[one.name] += one.count
+            counts[one.name] += one.times
             known = worst.get(one.name)
             if known is None or SEVERITIES.index(one.severity) < SEVERITIES.index(known.severity):
                 worst[one.name] = one
@@ -104,20 +103,21 @@ def _rules(wrong: Mapping[str, list[Problem]]) -> list[dict[str, Any]]:
 
 def _worst(wrong: Mapping[str, list[Problem]]) -> list[dict[str, Any]]:
     """Return the hosts with the most that is severe, worst first."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for host, found in wrong.items():
         counts: Counter[str] = Counter()
         for one in found:
-            counts[one.severity] += one.count
+            counts[one.severity] += one.times
         if found:
             rows.append({
                 "host": host, **{severity: counts[severity] for severity in SEVERITIES}, "first": found[0].words,
             })  # fmt: skip
-    return sorted(rows, key=lambda row: ([-row[severity] for severity in SEVERITIES], row["host"]))[:WORST]
+    rows.sort(key=lambda row: ([-row[severity] for severity in SEVERITIES], row["host"]))
+    return rows[:WORST]
 
 
-def _total(report: Mapping[str, Any], what: str) -> float:
+def _total(report: Mapping[str, Any], what: str) -> int:
     if "metrics" in report:
-        return float(report["metrics"].get(_BY_METRIC[what]) or 0)
+        return int(report["metrics"].get(_BY_METRIC[what]) or 0)
     kind, key = _BY_USAGE[what]
-    return float((report["usage"].get(kind) or {}).get(key) or 0)
+    return int((report["usage"].get(kind) or {}).get(key) or 0)

@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-
 from ansible_collections.ipcops.linux.plugins.plugin_utils.carrying import COLLECTION, Carrier
 from ansible_collections.ipcops.linux.plugins.plugin_utils.package import importable
 

@@ -1,6 +1,6 @@
 # Copyright: the ipcops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A task with ipc_summary: what all hosts of the play brought back, in one document and on one page. No host is asked."""
+"""A task with ipc_summary: what all hosts of a play brought back becomes one document and one page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleActionFail
-
 from ansible_collections.ipcops.linux.plugins.plugin_utils.carrying import Carrier
 from ansible_collections.ipcops.linux.plugins.plugin_utils.package import importable
 
