@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ipcops.core.health import SOURCES, sentence
@@ -49,7 +49,7 @@ def fleet_lines(document: Mapping[str, Any]) -> Iterator[str]:
 
 def _fleet(summary: Mapping[str, Any], when: int) -> Iterator[Block]:
     hosts = summary["hosts"]
-    at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
+    at = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d %H:%M UTC")
     yield para(f"IPC on {counted(hosts['total'], 'host')}, {at}", "strong")
     yield para(
         f"{hosts['ok']} well, {hosts['findings']} with something to mend, {hosts['failed']} that could not be asked,"
