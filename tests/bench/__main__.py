@@ -13,6 +13,7 @@ from . import (
     all_findings,
     cleaning,
     everything,
+    fleet_health,
     fleet_limits,
     growth,
     limits,
@@ -27,7 +28,7 @@ BENCHMARKS = {
     module.NAME: module
     for module in (
         many_objects, all_findings, growth, processes, everything, quiet, agent, monitoring, cleaning, limits,
-        fleet_limits,
+        fleet_limits, fleet_health,
     )
 }
 
