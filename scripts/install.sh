@@ -249,7 +249,7 @@ begin_record() {
     fresh=$({ files; printf 'code\t644\t-\t%s\n' "$lib/ipcops-agent.pyz" "$sums"; } |
         while IFS=$tab read -r class mode source target; do
             [ -n "$(shipped "$target")" ] || printf '%s\t%s\n' '-' "$target"
-            [ "$class" = code ] || grep -qsxF "$(sum "$here/$source")$tab$target" "$record" ||
+            [ "$source" = - ] || grep -qsxF "$(sum "$here/$source")$tab$target" "$record" ||
                 printf '%s\t%s\n' "$(sum "$here/$source")" "$target"
         done)
     old_metrics 2>/dev/null | grep -qxF "$metrics" || fresh="${fresh:+$fresh

@@ -104,6 +104,15 @@ def ini(value: Value | str) -> str:
     return text
 
 
+def bare(value: Value | str) -> str:
+    """Return a path of letters that are special to no reader of a command (sudoers(5), nrpe.cfg)."""
+    text = text_of(value)
+    for letter in text:
+        if not (letter.isascii() and (letter.isalnum() or letter in "/._+-")):
+            raise InputError("the value '%s' holds %r, which cannot stand in a command for sudo" % (text, letter))
+    return text
+
+
 def plain(value: Value | str) -> str:
     """Return a text as it is: for a comment, or where the own check of its setting leaves nothing special in it."""
     return text_of(value)
@@ -111,6 +120,6 @@ def plain(value: Value | str) -> str:
 
 FILTERS = {
     function.__name__: function
-    for function in (sh, cron, cron_value, unit_word, unit_optional, unit_command, logrotate, ini, plain)
+    for function in (sh, cron, cron_value, unit_word, unit_optional, unit_command, logrotate, ini, bare, plain)
 }
 """What templates call them."""

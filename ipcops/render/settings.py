@@ -20,6 +20,7 @@ _MACROS = "@(?:hourly|daily|midnight|weekly|monthly|yearly|annually)"
 _FIELD = r"[0-9A-Za-z*,/-]+"
 _SCHEDULE = re.compile(rf"(?:{_MACROS}|{_FIELD}(?: +{_FIELD}){{4}})\Z")
 _CALENDAR = re.compile(r"[A-Za-z0-9*,./~:+_ -]+\Z")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 _ADDRESS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*\Z")
 
 
@@ -136,6 +137,8 @@ SETTINGS = (
         "settle", "4", "Seconds that a Slurm script waits for what the job used last to be old enough to go.",
         parse_count, 0, 60,
     ),
+    Setting("nrpe_user", "nagios", "Who NRPE runs as; nrpe on the RHEL family.", _word(_USER, "name of a user")),
+    Setting("zabbix_user", "zabbix", "Who Zabbix's agent runs as.", _word(_USER, "name of a user")),
     *(Setting(*row) for row in alerts.SETTINGS),
 )  # fmt: skip
 BY_NAME = {setting.name: setting for setting in SETTINGS}

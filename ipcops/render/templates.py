@@ -68,6 +68,10 @@ EXAMPLES = {
 }
 """What the example policies are for."""
 
+# Below the ten seconds that check_nrpe waits, and the three that Zabbix's agent does.
+_NRPE = {"deadline": 8, "json": False}
+_ZABBIX = {"deadline": 2, "json": True}
+
 TEMPLATES = {
     "policy": Template("ipcops.conf.j2", "the policy file, with every setting explained", _policy()),
     **{
@@ -91,6 +95,10 @@ TEMPLATES = {
     ),
     "command": Template("ipcops.sh.j2", "the command ipcops on a host without packages"),
     "install": Template("install.sh.j2", "what installs, verifies and removes a bundle", {"jobs": tuple(JOBS)}),
+    "nrpe": Template("agents/nrpe.cfg.j2", "a command for NRPE that tells the state of IPC", _NRPE),
+    "nrpe-sudoers": Template("agents/nrpe-sudoers.j2", "what lets NRPE run it as root", _NRPE),
+    "zabbix": Template("agents/zabbix.conf.j2", "an item for Zabbix's agent with the state of IPC", _ZABBIX),
+    "zabbix-sudoers": Template("agents/zabbix-sudoers.j2", "what lets Zabbix's agent run it as root", _ZABBIX),
     "alerts": Template(
         "prometheus/ipcops.rules.yml.j2",
         "alert rules for Prometheus",
