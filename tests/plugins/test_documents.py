@@ -34,7 +34,7 @@ def test_documents_agree_with_each_other(module):
     assert {"check_mode", "diff_mode", "async"} <= about["attributes"].keys()
     options = about["options"]
     assert all(one["description"] for one in [*options.values(), *found["RETURN"].values()])
-    uses = [one[PREFIX + module] for one in found["EXAMPLES"] if PREFIX + module in one]
+    uses = [one[PREFIX + module] or {} for one in found["EXAMPLES"] if PREFIX + module in one]
     assert uses
     for arguments in uses:
         assert arguments.keys() <= options.keys()
@@ -50,7 +50,8 @@ def test_ansible_doc_shows_it(module):
         command = [PLAYBOOK.with_name("ansible-doc"), "--type", "module", PREFIX + module]
         env = {**environment(), "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS)}
         done = subprocess.run(command, cwd=world.here(), env=env, capture_output=True, text=True, check=True)
-        assert "Python 3.9 or newer" in done.stdout
+        assert PREFIX + module in done.stdout
+        assert "RETURN VALUES" in done.stdout
 
     story()
 
