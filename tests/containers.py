@@ -49,6 +49,22 @@ LABEL = "ipcops.tests.maker"
 # PID 1 of a container without systemd: it has to reap, or the dead would count as processes for ever.
 SLEEPER = ("sh", "-c", "while :; do sleep 3600 & wait $!; done")
 
+# The limits of an IPC namespace, below /proc/sys.
+OWN_LIMITS = (
+    "kernel/shmmax", "kernel/shmall", "kernel/shmmni", "kernel/shm_rmid_forced", "kernel/sem", "kernel/msgmax",
+    "kernel/msgmnb", "kernel/msgmni", "fs/mqueue",
+)  # fmt: skip
+# A fresh /proc has a writable sys: only the settings of this IPC namespace are laid over the read-only ones.
+UNMASK = f"""
+mkdir -p /run/fresh
+mount -t proc proc /run/fresh
+for key in {" ".join(OWN_LIMITS)}; do
+    mount --bind /run/fresh/sys/$key /proc/sys/$key
+done
+umount -l /run/fresh
+rmdir /run/fresh
+"""
+
 LIFETIME = 3600  # seconds after which conmon kills a container that nobody removed
 BUILD_TIMEOUT = 400  # seconds for the download and installation of an image
 START_TIMEOUT = 60  # seconds until a container, with its systemd, is up
@@ -332,6 +348,20 @@ class Container:
             time.sleep(0.05)
         pytest.fail(f"systemd did not come up in {self.name}: {done.stdout}{done.stderr}\n{self.said()}")
 
+    def unmask(self) -> None:
+        """Make the limits of its IPC namespace writable inside, and nothing else of /proc/sys."""
+        here, there = (os.readlink(f"/proc/{who}/ns/ipc") for who in ("self", self.pid))
+        assert here != there
+        enter = ["nsenter", f"--target={self.pid}", "--ipc", "--net", "--pid", "--mount", "sh", "-ec", UNMASK]
+        done = subprocess.run(enter, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            pytest.fail(f"the limits of {self.name} cannot be made writable: {done.stderr}")
+
+    def address(self) -> str:
+        """Return its address in the network that it was given."""
+        each = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return self._ask("inspect", f"--format={each}", self.id).strip()
+
     def said(self) -> str:
         """Return what its first process printed."""
         done = self.podman.ask("logs", self.id)
@@ -349,6 +379,7 @@ def container(  # noqa: PLR0913 - each is an option of podman-run(1)
     mounts: Sequence[str] = (),
     capabilities: Sequence[str] = (),
     pid: str | None = None,
+    writable_limits: bool = False,
     command: Sequence[str] = (),
 ) -> Iterator[Container]:
     """Start a container, wait until it is ready, and remove it in the end.
@@ -357,9 +388,12 @@ def container(  # noqa: PLR0913 - each is an option of podman-run(1)
     ``capabilities`` what is added to the few that it leaves to root, and
     ``sysctl`` sets what belongs to the container's own namespaces. Inside, /proc/sys is read-only:
     writable (``--security-opt unmask=/proc/sys``) it would be the host's, and systemd raises
-    fs.file-max and fs.nr_open there when it starts. ``command`` replaces the first process.
+    fs.file-max and fs.nr_open there when it starts. ``writable_limits`` opens what belongs to its
+    own IPC namespace, after the start, which root alone can do. ``command`` replaces the first process.
     """
     podman, name = engine(), f"ipcops-{suite}-{uuid.uuid4().hex[:12]}"
+    if writable_limits and os.geteuid() != 0:
+        pytest.skip("only root may make the limits of a container writable")
     if systemd and os.geteuid() != 0 and not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
         pytest.skip("systemd in a container of an ordinary user needs cgroup v2 alone")
     words = ["--detach", f"--name={name}", f"--label={LABEL}={_maker()}", f"--timeout={LIFETIME}", "--pull=never"]
@@ -377,11 +411,25 @@ def container(  # noqa: PLR0913 - each is an option of podman-run(1)
         box = Container(podman, name)
         if systemd:
             box.boot()
+        if writable_limits:
+            box.unmask()
         yield box
     finally:
         # By its name, which is nobody else's: its id is not known if the start was interrupted.
         removed = podman.ask("rm", "--force", "--ignore", "--time=0", name)
         assert not removed.returncode, f"{name} was not removed: {removed.stderr}"
+
+
+@functools.cache
+def network() -> str:
+    """Return the name of a network from which this host reaches containers and nobody else does; skip without one."""
+    podman, name = engine(), "ipcops-tests"
+    with _locked(CACHE / "network.lock"):
+        if podman.ask("network", "exists", name).returncode:
+            done = podman.ask("network", "create", "--disable-dns", name)
+            if done.returncode:
+                pytest.skip(f"podman cannot make a network: {_said(done)}")
+    return name
 
 
 def sweep(podman: Engine) -> None:

@@ -8,13 +8,27 @@ import os
 import sys
 from pathlib import Path
 
-from . import agent, all_findings, cleaning, everything, growth, limits, many_objects, monitoring, processes, quiet
+from . import (
+    agent,
+    all_findings,
+    cleaning,
+    everything,
+    fleet_health,
+    fleet_limits,
+    growth,
+    limits,
+    many_objects,
+    monitoring,
+    processes,
+    quiet,
+)
 from .harness import BenchError, Result, as_json, progress, report, say, summarise
 
 BENCHMARKS = {
     module.NAME: module
     for module in (
         many_objects, all_findings, growth, processes, everything, quiet, agent, monitoring, cleaning, limits,
+        fleet_limits, fleet_health,
     )
 }
 

@@ -29,7 +29,7 @@ from tests.world import here, in_world
 LINUX = Path("ansible_collections/ipcops/linux")
 CONTENT = ("galaxy.yml", "meta", "playbooks", "plugins", "roles", "templates")
 ABOUT = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md")
-PACKAGE = ("ipcops/__init__.py", "ipcops/bundle", "ipcops/core", "ipcops/render", "ipcops/templates")
+PACKAGE = ("ipcops/__init__.py", "ipcops/bundle", "ipcops/core", "ipcops/fleet", "ipcops/render", "ipcops/templates")
 WAY = "playbooks/collections/"
 """What leads from a checkout's playbooks to the collection."""
 

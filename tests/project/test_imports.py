@@ -23,7 +23,8 @@ CARRIERS = {  # called from outside; nothing below imports them
     "tuning",
 }  # fmt: skip
 IMPURE = {"fs", "kernel", "collect"} | CARRIERS
-IMPURE |= {"notify", "setting"} | {"change", "contents", "backup", "restore"} | {"state", "journal", "apply", "sysctls"}
+IMPURE |= {"notify", "setting", "standing"} | {"change", "contents", "backup", "restore"}
+IMPURE |= {"state", "journal", "apply", "sysctls"}
 
 # What these parts may import of core, and nothing else. The other pure parts may import
 # each other, without a cycle.
@@ -55,6 +56,7 @@ ARROWS = {
     "sysctls": {"collect", "errors", "fs", "journal", "limits"},
     "setting": {"change", "errors", "fs", "journal", "kernel", "model"},
     "notify": {"fs", "layout"},
+    "standing": {"backup", "change", "fs", "journal", "model"},
 }
 
 WORLDLY = {"ctypes", "os", "socket", "subprocess", "time"}  # what no pure file imports
@@ -170,6 +172,13 @@ def test_pure_files_know_neither_the_world_nor_who_reads_it(module):
         assert part(item.module) not in IMPURE, f"{module}:{item.line}: {item.module}"
 
 
+@pytest.mark.parametrize("module", [module for module in modules() if module.startswith("ipcops.fleet")])
+def test_what_sums_hosts_up_is_pure(module):
+    for item in imports(module):
+        assert item.module.partition(".")[0] not in WORLDLY | OPENERS, f"{module}:{item.line}: {item.module}"
+        assert part(item.module) not in IMPURE, f"{module}:{item.line}: {item.module}"
+
+
 @pytest.mark.parametrize("module", members(lambda name: name not in CARRIERS))
 def test_nothing_below_imports_a_carrier(module):
     for item in imports(module):
@@ -212,9 +221,11 @@ def test_show_imports_core_alone(module):
 
 
 @pytest.mark.parametrize(
-    ("package", "others"), [("ipcops.render", ()), ("ipcops.bundle", ("ipcops.render",))], ids=["render", "bundle"]
+    ("package", "others"),
+    [("ipcops.render", ()), ("ipcops.bundle", ("ipcops.render",)), ("ipcops.fleet", ())],
+    ids=["render", "bundle", "fleet"],
 )
-def test_what_is_rendered_and_bundled_comes_from_core(package, others):
+def test_what_is_rendered_bundled_and_summed_up_comes_from_core(package, others):
     for module in [module for module in modules() if module.startswith(package)]:
         for item in imports(module):
             if item.module.startswith("ipcops") and item.module != "ipcops":
