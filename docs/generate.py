@@ -1,16 +1,22 @@
-"""Write what is made from the code: a page per rule, the policy's settings, the metrics, and scripts/.
+"""Write what is made from the code: pages of rules, policy and metrics, scripts/, and the roles' tables of variables.
 
 ``make docs``; ``--check`` only says which pages are out of date.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 DOCS = Path(__file__).parent
 SCRIPTS = DOCS.parent / "scripts"
+ROLES = DOCS.parent / "roles"
 sys.path.insert(0, str(DOCS.parent))
 
 from ipcops.bundle.contents import files, manifest  # noqa: E402
@@ -223,6 +229,42 @@ def metrics_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+BEGIN, END = "<!-- BEGIN variables -->", "<!-- END variables -->"
+
+
+def variables(specs: dict[str, Any]) -> str:
+    """Return a role's variables as a table, from its argument specs."""
+    options = specs["argument_specs"]["main"]["options"]
+    lines = ["| variable | type | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, one in options.items():
+        kind = f"list of {one['elements']}" if "elements" in one else one["type"]
+        kind += f": {', '.join(f'`{choice}`' for choice in one['choices'])}" if "choices" in one else ""
+        default = f"`{_as_yaml(one['default'])}`" if "default" in one else "(required)"
+        told = " ".join([one["description"]] if isinstance(one["description"], str) else one["description"])
+        lines.append(f"| `{name}` | {kind} | {default} | {_plain(told)} |")
+    return "\n".join(lines)
+
+
+def _as_yaml(value: Any) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value)
+
+
+def _plain(text: str) -> str:
+    """Return a text of Ansible's documentation as Markdown for a cell of a table."""
+    return re.sub(r"\b[CVO]\(([^)]*)\)", r"`\1`", " ".join(text.split())).replace("|", "\\|")
+
+
+def role_pages() -> dict[Path, str]:
+    """Return each role's README with the table of its variables as it should be."""
+    made = {}
+    for specs in sorted(ROLES.glob("*/meta/argument_specs.yml")):
+        readme = specs.parents[1] / "README.md"
+        text = readme.read_text("utf-8")
+        table = f"{BEGIN}\n{variables(yaml.safe_load(specs.read_text('utf-8')))}\n{END}"
+        made[readme] = re.sub(f"{BEGIN}.*?{END}", lambda _, table=table: table, text, flags=re.DOTALL)
+    return made
+
+
 def pages() -> dict[Path, str]:
     """Return every page that is made, by its place."""
     made = {DOCS / "rules" / f"{rule.id}.md": rule_page(rule) for rule in RULES}
@@ -230,7 +272,7 @@ def pages() -> dict[Path, str]:
     made[DOCS / "policy.md"] = policy_page()
     made[DOCS / "scripts.md"] = scripts_page()
     made[DOCS / "metrics.md"] = metrics_page()
-    return {**made, **scripts()}
+    return {**made, **scripts(), **role_pages()}
 
 
 def main() -> int:

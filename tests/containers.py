@@ -359,7 +359,8 @@ class Container:
 
     def address(self) -> str:
         """Return its address in the network that it was given."""
-        return self._ask("inspect", "--format={{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", self.id).strip()
+        each = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return self._ask("inspect", f"--format={each}", self.id).strip()
 
     def said(self) -> str:
         """Return what its first process printed."""

@@ -106,7 +106,8 @@ class Fleet:
         """End the connections that ssh keeps for the next task."""
         for socket in self.place.iterdir():
             if socket.is_socket():
-                subprocess.run(["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "any"], check=False, capture_output=True)
+                command = ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "any"]
+                subprocess.run(command, check=False, capture_output=True)
 
 
 @contextmanager

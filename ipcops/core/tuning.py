@@ -45,7 +45,8 @@ def limits(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Re
     """Return the report of ``limits show``, ``profiles``, ``plan``, ``apply`` or ``rollback``. Raise IpcopsError.
 
     Keys of a request besides ``verb``: ``names`` (of profiles, for ``profiles``), ``profiles``, ``values`` (a list
-    of ``NAME=VALUE``, or a mapping), ``force_lower``, ``apply`` (whether ``apply`` and ``rollback`` do it or only
+    of ``NAME=VALUE``, or a mapping), ``force_lower``, ``persistent`` (refuses where another file would win at the
+    next boot), ``apply`` (whether ``apply`` and ``rollback`` do it or only
     tell), ``planned`` (what was told before: nothing else is done), ``batch`` (what to roll back to).
     """
     verbs: Dict[str, Callable[..., Report]] = {
@@ -291,7 +292,9 @@ def _apply(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Re
     floors = _wanted(request, policy, read_machine(roots.proc))
     _need_root("to set limits")
     if not request.get("apply"):
-        return dict(_plan(request, policy, roots, kernel), verb="apply")
+        report = dict(_plan(request, policy, roots, kernel), verb="apply")
+        _refuse_overridden(request, report)
+        return report
     state = _state(policy)
     with state.lock():
         seen = _look(request, policy, roots, kernel, to_write=True)
@@ -299,6 +302,7 @@ def _apply(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Re
         change = _change(seen.tuning, plan)
         report = _plan_report(seen, plan, "apply")
         _as_planned(request, report)
+        _refuse_overridden(request, report)
         _validate(change, seen.tuning)
         report.update(_carried(change, seen, state, policy, (roots, kernel), APPLY))
     missed = report["unwritable"]
@@ -310,6 +314,15 @@ def _as_planned(request: Request, report: Report) -> None:
     planned = request.get("planned")
     if planned is not None and planned != report["changes"]:
         raise IpcopsError("what would be changed is not what was shown any more; nothing was changed, look again")
+
+
+def _refuse_overridden(request: Request, report: Report) -> None:
+    if request.get("persistent") and report["overrides"]:
+        told = dict.fromkeys("%s (%s)" % (one["name"], one["why"]) for one in report["overrides"])
+        raise IpcopsError(
+            "another file wins at the next boot, so nothing was changed; remove its line or raise it there: %s"
+            % "; ".join(told)
+        )
 
 
 def _validate(change: Change, tuning: Tuning) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ansible.errors import AnsibleActionFail
 from ansible_collections.ipcops.linux.plugins.plugin_utils.carrying import Carrier
 
-CHOSEN = ("profiles", "values", "force_lower")
+CHOSEN = ("profiles", "values", "force_lower", "persistent")
 
 
 class ActionModule(Carrier):
@@ -19,12 +20,14 @@ class ActionModule(Carrier):
         """Return the result of the task."""
         result = super().run(tmp, task_vars)
         options = self.options()
+        _refuse_what_yaml_made(self._task.args.get("profiles"), options["values"])
         request = {"command": "limits", "apply": not self._task.check_mode, "policy": options["policy"]}
         if options["state"] == "present":
+            self.refuse_without("batch", "state: absent")
             request.update(verb="apply", **{name: options[name] for name in CHOSEN})
         else:
             self.refuse_beside("state", options["state"], list(CHOSEN))
-            request.update(verb="rollback", batch="all")
+            request.update(verb="rollback", batch=options["batch"] or "all")
         answer = self.ask(request, task_vars)
         report = answer.pop("report", None)
         if report is None:
@@ -33,6 +36,29 @@ class ActionModule(Carrier):
         if self._task.diff:
             result["diff"] = [difference(one) for one in report["changes"]]
         return result
+
+
+def _refuse_what_yaml_made(profiles: Any, values: dict[str, Any] | None) -> None:
+    """Refuse what was meant otherwise than YAML reads it. Raise AnsibleActionFail."""
+    wrong = [
+        f"the profile {json.dumps(one)} is no text; write NAME:TERM=NUMBER without a space after the colon, such as"
+        " postgresql-18:max_connections=500"
+        for one in (profiles if isinstance(profiles, list) else ())
+        if isinstance(one, dict)
+    ]
+    for name, value in (values or {}).items():
+        if isinstance(value, bool):
+            wrong.append(
+                f"{name} is {json.dumps(value)}, which YAML makes of yes, no, on and off; write a number, such as"
+                f" {name}: {int(value)}"
+            )
+        elif isinstance(value, dict):
+            inner = next(iter(value), "NAME")
+            wrong.append(f"{name} holds settings; write each with its whole name, such as {name}.{inner}: NUMBER")
+        elif value is None:
+            wrong.append(f"{name} has no value; write a number after it, or leave it out")
+    if wrong:
+        raise AnsibleActionFail("; ".join(wrong))
 
 
 def told(report: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,17 @@ options:
     description: Whether a limit may go down to what is asked for.
     type: bool
     default: false
+  persistent:
+    description:
+      - Whether to refuse, before anything is written, where another file would win at the next boot. Otherwise that is
+        a warning.
+    type: bool
+    default: false
+  batch:
+    description:
+      - With O(state=absent), a change as RV(batch) named it. That one and all later ones are taken back, earlier
+        ones stay.
+    type: str
   policy:
     description: A policy file on the host in the place of C(/etc/ipcops/ipcops.conf).
     type: path
@@ -81,9 +92,10 @@ EXAMPLES = r"""
       fs.mqueue.queues_max: 1024
   register: limits
 
-- name: Stop where another file wins at the next boot
-  ansible.builtin.assert:
-    that: not limits.overridden_by
+- name: Refuse where another file wins at the next boot
+  ipcops.linux.ipc_limits:
+    profiles: [oracle-19c]
+    persistent: true
 
 - name: Take back everything that was ever applied
   ipcops.linux.ipc_limits:
@@ -131,7 +143,7 @@ left:
   elements: dict
   returned: success
 batch:
-  description: The name of this change in C(ipcops journal); C(ipcops limits rollback) takes it.
+  description: The name of this change in C(ipcops journal); O(batch) and C(ipcops limits rollback) take it.
   type: str
   returned: when something was changed
 """

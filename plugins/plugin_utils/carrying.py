@@ -40,4 +40,9 @@ class Carrier(ActionBase):
         """Refuse options that mean nothing beside another. Raise AnsibleActionFail."""
         given = [name for name in others if name in self._task.args]
         if given:
-            raise AnsibleActionFail(f"{option}: {value} takes everything back; leave out {', '.join(given)}")
+            raise AnsibleActionFail(f"{option}: {value} takes back what was applied; leave out {', '.join(given)}")
+
+    def refuse_without(self, option: str, needed: str) -> None:
+        """Refuse an option that means nothing without another. Raise AnsibleActionFail."""
+        if option in self._task.args:
+            raise AnsibleActionFail(f"{option} means nothing without {needed}; write that, or leave out {option}")

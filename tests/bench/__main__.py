@@ -14,6 +14,7 @@ from . import (
     cleaning,
     everything,
     fleet_health,
+    fleet_limits,
     growth,
     limits,
     many_objects,
@@ -27,7 +28,7 @@ BENCHMARKS = {
     module.NAME: module
     for module in (
         many_objects, all_findings, growth, processes, everything, quiet, agent, monitoring, cleaning, limits,
-        fleet_health,
+        fleet_health, fleet_limits,
     )
 }
 

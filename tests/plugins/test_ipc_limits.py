@@ -93,6 +93,27 @@ def test_who_wins_at_the_next_boot_is_told():
 
 
 @in_world(timeout=120)
+def test_who_wins_at_the_next_boot_is_an_error_where_that_was_asked_for():
+    controller = Controller()
+    before = values()
+    Path("/etc/sysctl.d/99-zzz.conf").write_text("kernel.shmmni = 4096\n")
+    wanted = {"values": {"kernel.shmmni": 8192}, "persistent": True}
+    for result in controller.play(*(task(check=check, **wanted) for check in (True, False))).results:
+        assert result["failed"]
+        assert "kernel.shmmni (/etc/sysctl.d/99-zzz.conf:1 sets '4096')" in result["msg"]
+    assert (values(), file_text()) == (before, None)
+
+
+@in_world(timeout=120)
+def test_one_change_and_all_later_ones_are_taken_back():
+    controller = Controller()
+    first, second = controller.play(*(task(values={"kernel.shmmni": number}) for number in (8192, 9000))).results
+    result = controller.play(task("absent", batch=second["batch"])).result
+    assert (result["changed"], values()["shmmni"]) == (True, "8192")
+    assert file_text() == first["after"][str(FILE)]
+
+
+@in_world(timeout=120)
 def test_what_somebody_else_changed_is_left():
     controller = Controller()
     controller.play(task(values={"kernel.shmmni": 8192}))
@@ -106,13 +127,17 @@ def test_what_somebody_else_changed_is_left():
 
 BAD = [
     ({"values": {"kernel.shmni": 5}}, "did you mean 'kernel.shmmni'"),
-    ({"values": {"kernel.shmmni": True}}, "takes a whole number from 0 to 32768"),
+    ({"values": {"kernel.shmmni": True}}, "write a number, such as kernel.shmmni: 1"),
+    ({"values": {"kernel": {"shmmni": 5}}}, "write each with its whole name, such as kernel.shmmni: NUMBER"),
+    ({"profiles": [{"postgresql-18": "max_connections=5"}]}, "without a space after the colon"),
+    ({"values": {"kernel.shmmni": 5}, "batch": "x"}, "batch means nothing without state: absent"),
+    ({"state": "absent", "batch": "x"}, "'x'"),
     ({"values": {"kernel.shmmni": 40000}}, "takes a whole number from 0 to 32768"),
     ({"values": {"kernel.shmmni": -1}}, "takes a whole number from 0 to 32768"),
     ({"values": {"kernel.msgmax": "4G"}}, "kernel.msgmax is '4G'"),
     ({"values": {"kernel.msgmax": ""}}, "kernel.msgmax is ''"),
     ({"values": {"kernel.msgmax": 1.5}}, "kernel.msgmax is '1.5'"),
-    ({"values": {"kernel.msgmax": None}}, "kernel.msgmax is 'None'"),
+    ({"values": {"kernel.msgmax": None}}, "kernel.msgmax has no value"),
     ({"values": {"kernel.sem": "1 2 3 4 5"}}, "it takes 4 whole numbers"),
     ({"values": {"kernel.sem": "250,32000,100,128"}}, "it takes 4 whole numbers"),
     ({"values": {"kernel.shm_rmid_forced": 1}}, "is not set by ipcops"),
