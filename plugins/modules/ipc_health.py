@@ -59,10 +59,11 @@ options:
     description: Where the agent lies on the host, if it is installed.
     type: path
     default: /usr/local/lib/ipcops
-  state_directory:
-    description: Where the jobs keep how they ended, in C(jobs).
+  state_dir:
+    description:
+      - Where the jobs keep how they ended, in C(jobs).
+      - By default as the jobs were installed, else C(/var/lib/ipcops).
     type: path
-    default: /var/lib/ipcops
   textfiles:
     description: The directory of the monitor's page C(ipcops.prom). By default as the monitor was installed.
     type: path
