@@ -355,6 +355,18 @@ class Change:
         number = self._numbers().mq_open
         return self._checked(number, ctypes.addressof(text), flags, 0o600, ctypes.addressof(attributes))
 
+    def queue_status(self, name: str) -> Optional[os.stat_result]:
+        """Return what fstat(2) says of a POSIX queue; ``None`` where there is none. EACCES without its permission."""
+        text = ctypes.create_string_buffer(os.fsencode(name))
+        try:
+            fd = self._checked(self._numbers().mq_open, ctypes.addressof(text), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+
     def remove_queue(self, name: str) -> None:
         """Remove the name of a POSIX queue."""
         text = ctypes.create_string_buffer(os.fsencode(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from .cleanreport import clean_report, held_bytes, with_outcomes
+from .cleanreport import clean_report, held_bytes, named_and_kept, with_outcomes
 from .collect.host import read_host
 from .collect.snapshot import Look, take
 from .collect.users import read_uids
@@ -15,7 +15,7 @@ from .kernel import Kernel
 from .model import REMOVABLE_KINDS, Kept, Plan, Report, Request, Snapshot, Table
 from .naming import matching, parse_object, require_objects, require_removable, require_something
 from .plan import Ask, identity, identity_of, make_plan
-from .planfile import Agreed, asked_of, parse_plan
+from .planfile import Agreed, asked_of, checked_plan, parse_plan
 from .policy import Policy
 from .rules.base import age_of, candidate, protection, size
 from .state import State, default_path
@@ -27,7 +27,13 @@ SYSTEM_UID_MAX = 999
 
 
 def clean(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
-    """Return the plan of what would go, or with ``apply`` what became of it. Raise IpcopsError."""
+    """Return the plan of what would go, or with ``apply`` what became of it. Raise IpcopsError.
+
+    Keys of a request are the options of the command line, and: ``planned`` (the plan that a person was shown just
+    now), ``approved`` (the content of a saved plan, or its ``plan`` alone, in the place of the path of one),
+    ``missing_ok`` (whether objects that are named may be gone already), ``foresee`` (whether a plan tells as failed
+    what will fail when it is carried out), ``preview`` (whether nobody is to be notified).
+    """
     agreed = _agreed(request)
     asked = asked_of(request) if agreed is None else agreed["asked"]
     _check(asked, request)
@@ -42,14 +48,17 @@ def _agreed(request: Request) -> Optional[Dict[str, Any]]:
     """Return the plan that was shown, if one was: by the run that asked, or by one that saved it."""
     if request.get("planned") is not None:
         return dict(request["planned"])
-    path = request.get("plan")
-    if path is None:
+    path: Any = request.get("plan")
+    approved: Any = request.get("approved")
+    if path is None and approved is None:
         return None
     doubled = sorted(asked_of(request))
     if doubled:
         raise InputError(
             "a saved plan says itself what goes; leave out %s" % ", ".join(_OPTIONS[name] for name in doubled)
         )
+    if path is None:
+        return checked_plan(approved if "plan" in approved else {"plan": approved}, "plan")
     try:
         return parse_plan(read_text(path), path)
     except OSError as error:
@@ -216,7 +225,7 @@ class _Run:
         runs = self._job_runs()
         snapshot = self._look(self.kinds)
         require_something(snapshot)
-        require_objects([snapshot], self.named)
+        self._require(snapshot)
         runs = runs or self._job_runs()
         case = Case(snapshot, self.policy)
         sightings = self.state.sightings.read(snapshot.host.boot_id, snapshot.uptime)
@@ -229,6 +238,15 @@ class _Run:
             return _Planned(case, whole, whole, sightings)
         announced = ask._replace(notified=self._announced(snapshot))
         return _Planned(case, make_plan(case, self.policy, sightings, announced), whole, sightings)
+
+    def _require(self, snapshot: Snapshot) -> None:
+        """Raise InputError for a name of nothing, unless ``missing_ok``: what is to go and is not there is done."""
+        try:
+            require_objects([snapshot], self.named)
+        except InputError as error:
+            if not self.request.get("missing_ok"):
+                raise
+            self.notes.append(str(error))
 
     def _announced(self, snapshot: Snapshot) -> FrozenSet[str]:
         """Return what was announced long enough ago."""
@@ -266,6 +284,8 @@ class _Run:
             self.notes.append("what was seen now could not be noted for a second sighting: %s" % error)
         planned, missing = self._only(planned, agreed)
         report = clean_report(planned.case, planned.plan, asked=self.asked, missing=missing, notes=self.notes)
+        if self.request.get("foresee"):
+            report["failed"] += named_and_kept(report)
         return self._notified(report, planned) if agreed is None else report
 
     def _only(

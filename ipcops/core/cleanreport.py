@@ -49,7 +49,7 @@ def clean_report(
             "counts": _counts(remove, keep),
         },
         "removed": [],
-        "failed": [{**one, "why": _left(one, keep)} for one in missing],
+        "failed": [_failure(one, _left(one, keep)) for one in missing],
         "notified": [],
         "interrupted": False,
         "journal": None,
@@ -68,18 +68,29 @@ def with_outcomes(
     """Return the report of a plan that was carried out. *backup* says where backups lie, and how they are called."""
     by_name = {_name(one): one for one in report["plan"]["remove"]}
     removed: List[Dict[str, Any]] = []
-    failed: List[Dict[str, Any]] = list(report["failed"])
-    if report["plan"]["asked"].get("objects"):
-        failed += [one for one in report["plan"]["keep"] if one["why"] != NOT_NAMED]
+    failed: List[Dict[str, Any]] = [*report["failed"], *named_and_kept(report)]
     for outcome in outcomes:
         action = outcome.action
         one = by_name[action.kind, action.path if action.id is None else action.id]
         if outcome.done:
             removed.append({**one, "saved": outcome.backup})
         else:
-            failed.append({**one, "why": outcome.why})
+            failed.append(_failure(one, outcome.why))
     done = {"applied": True, "interrupted": interrupted, "removed": removed, "failed": failed}
     return {**report, **done, "journal": journal, "backup": backup}
+
+
+def named_and_kept(report: Report) -> List[Dict[str, Any]]:
+    """Return what was to go by its name, and stays."""
+    plan = report["plan"]
+    if not plan["asked"].get("objects"):
+        return []
+    return [_failure(one, one["why"]) for one in plan["keep"] if one["why"] != NOT_NAMED]
+
+
+def _failure(one: Mapping[str, Any], why: str) -> Dict[str, Any]:
+    """Return what was not removed. Whoever only wants that it is not there any more asks whether it is gone."""
+    return {**one, "why": why, "gone": why == GONE}
 
 
 def _name(one: Mapping[str, Any]) -> Tuple[str, Any]:

@@ -377,8 +377,8 @@ def join(events: Sequence[Event]) -> List[Event]:
     """Return one entry for each object of each batch, in the order of the intents.
 
     An entry has the fields of its batch and its intent; ``event`` is its outcome, or ``intent`` where
-    none is written; ``kept`` is what a backup was to hold (``full``, ``metadata`` or ``none``) and ``backup``
-    where that lies, ``{pack, offset, sha256}``, ``None`` where there is none.
+    none is written, and ``now`` what its object was called then; ``kept`` is what a backup was to hold (``full``,
+    ``metadata`` or ``none``) and ``backup`` where that lies, ``{pack, offset, sha256}``, ``None`` where there is none.
     """
     batches: Dict[Any, Event] = {}
     packs: Dict[Any, Any] = {}
@@ -399,6 +399,7 @@ def join(events: Sequence[Event]) -> List[Event]:
             entry = entries.get((batch, event.get("n")))
             if entry is not None:
                 entry.update({name: event[name] for name in ("event", "time", "error", "note") if name in event})
+                entry["now"] = event.get("object")
     for (batch, _), entry in entries.items():
         offset, sha256 = entry.pop("offset", None), entry.pop("sha256", None)
         if batch in packs and offset is not None:

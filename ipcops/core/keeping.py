@@ -26,6 +26,7 @@ from .policy import Policy, parse_duration
 from .restore import Refused, Restored
 from .restore import restore as put_back
 from .setting import Thing, parse_changes, put, undo, unwritten
+from .standing import Returned
 from .state import State, default_path
 from .tuples import NamedTuple
 
@@ -183,32 +184,53 @@ def _object(snapshot: Snapshot, table: Table, row: int) -> Dict[str, Any]:
 
 
 def restore(request: Request, policy: Policy, roots: Roots, kernel: Kernel) -> Report:
-    """Put back what a backup holds, or undo what ``set`` did in a batch. Raise IpcopsError."""
-    wanted = _named(request)
-    word = request["backup"]
+    """Put back what a backup holds, or undo what ``set`` did in a batch. Raise IpcopsError.
+
+    With ``apply`` false tell what would come back. What is back already is told apart, as ``present``.
+    """
     state = _state(policy)
-    host = read_host(roots.proc)
+    boot_id = read_host(roots.proc).boot_id
     means = means_of({}, policy, roots, kernel)
-    with state.lock(), Journal(state, policy, caller("restore"), host.boot_id) as journal:
+    if not request.get("apply", True):
+        return _put_back(request, _Back(state, boot_id, means, None))
+    with state.lock(), Journal(state, policy, caller("restore"), boot_id) as journal:
         settle(journal, means)
-        entries = read_journal(state).entries
-        changes = [one for one in entries if one.get("batch") == word and one.get("verb") == "change"]
-        if changes:
-            restored, refused = _undone(changes, wanted, journal, means)
-        else:
-            restored, refused = _restored(word, entries, wanted, journal, means)
-        path = journal.path
-    if not restored and not refused:
+        return _put_back(request, _Back(state, boot_id, means, journal))
+
+
+class _Back(NamedTuple):
+    """With what objects are put back; without a journal they are not."""
+
+    state: State
+    boot_id: Optional[str]
+    means: Means
+    journal: Optional[Journal]
+
+
+def _put_back(request: Request, back: _Back) -> Report:
+    wanted, word = _named(request), request["backup"]
+    entries = read_journal(back.state).entries
+    changes = [one for one in entries if one.get("batch") == word and one.get("verb") == "change"]
+    answers = _undone(changes, wanted, back) if changes else _restored(word, entries, wanted, back)
+    if not any(answers):
         raise InputError("nothing of '%s' was asked for; 'ipcops journal' tells what is in it" % word)
-    return {"schema": RESTORE_SCHEMA, "restored": restored, "refused": refused, "journal": path}
+    journal = back.journal
+    return {"schema": RESTORE_SCHEMA, **answers._asdict(), "journal": None if journal is None else journal.path}
 
 
-Answers = Tuple[List[Dict[str, Any]], List[Dict[str, Any]]]
+class _Answers(NamedTuple):
+    """What came back, what did not and why, and what was back already."""
+
+    restored: List[Dict[str, Any]]
+    refused: List[Dict[str, Any]]
+    present: List[Dict[str, Any]]
 
 
-def _restored(word: str, entries: Sequence[Event], wanted: Sequence[Name], journal: Journal, means: Means) -> Answers:
-    path, offset = find_pack(journal.state.backups, word)
+def _restored(word: str, entries: Sequence[Event], wanted: Sequence[Name], back: _Back) -> _Answers:
+    means, journal = back.means, back.journal
+    path, offset = find_pack(back.state.backups, word)
     sums = {(one["batch"], one["backup"]["offset"]): one["backup"]["sha256"] for one in entries if one["backup"]}
+    present: List[Dict[str, Any]] = []
     batch: List[str] = []
     begun: List[Tuple[str, Mapping[str, Any]]] = []
     matched = set()
@@ -219,16 +241,24 @@ def _restored(word: str, entries: Sequence[Event], wanted: Sequence[Name], journ
         if wanted and not hits:
             return False
         matched.update(hits)
+        what = {"kind": kind, **told({name: row.get(name) for name in ("id", "key", "path")})}
+        if returned.stands(kind, row, means.change, means.roots):
+            present.append({**what, "was": told(row)})
+            return False
+        if journal is None:
+            return True
         if not batch:
             batch.append(journal.begin())
-        what = {"kind": kind, **told({name: row.get(name) for name in ("id", "key", "path")}), "uid": row.get("uid")}
-        journal.intent(batch[0], len(begun), "restore", what, source=word)
+        journal.intent(batch[0], len(begun), "restore", {**what, "uid": row.get("uid")}, source=word)
         begun.append((kind, row))
         return True
 
     with open_pack(path) as pack:
-        restored, refused = put_back(pack, sums, is_wanted, means.change, means.roots, offset)
-    if batch:
+        returned = Returned(entries, pack.batch, back.boot_id)
+        restored, refused = put_back(
+            pack, sums, is_wanted, means.change, means.roots, offset, make=journal is not None
+        )
+    if journal is not None and batch:
         journal.outcomes(batch[0], _outcomes(begun, restored, refused))
         journal.end()
     absent = [
@@ -236,7 +266,7 @@ def _restored(word: str, entries: Sequence[Event], wanted: Sequence[Name], journ
         for kind, name in wanted
         if (kind, name) not in matched
     ]
-    return [_back(one) for one in restored], [*map(_refused, refused), *absent]
+    return _Answers([_back(one) for one in restored], [*map(_refused, refused), *absent], present)
 
 
 def _is(name: Name, kind: str, row: Mapping[str, Any]) -> bool:
@@ -254,7 +284,8 @@ def _outcomes(
     results = []
     for number, (kind, row) in enumerate(begun):
         one = back.get(id(row))
-        name = named({"kind": kind, "id": row.get("id"), "path": row.get("path")})
+        now = row.get("id") if one is None else one.id
+        name = named({"kind": kind, "id": now, "path": row.get("path")})
         if one is None:
             why = whys.get((kind, row.get("id"), row.get("path")), "it was not put back")
             results.append((number, "failed", name, why))
@@ -273,10 +304,9 @@ def _refused(one: Refused) -> Dict[str, Any]:
     return {"object": {"kind": one.kind, **names}, "why": one.why}
 
 
-def _undone(changes: Sequence[Event], wanted: Sequence[Name], journal: Journal, means: Means) -> Answers:
+def _undone(changes: Sequence[Event], wanted: Sequence[Name], back: _Back) -> _Answers:
     """Undo what ``set`` did."""
-    restored: List[Dict[str, Any]] = []
-    refused: List[Dict[str, Any]] = []
+    means, answers = back.means, _Answers([], [], [])
     for entry in changes:
         what = entry["object"]
         thing = {name: what.get(name) for name in ("kind", "id", "key", "path")}
@@ -285,8 +315,8 @@ def _undone(changes: Sequence[Event], wanted: Sequence[Name], journal: Journal, 
         if wanted and not any(_is(one, what["kind"], row) for one in wanted):
             continue
         try:
-            why = _not_to_undo(entry, journal.boot_id)
-            note = None if why else undo(entry, journal, means.change, means.roots, means.kernel)
+            why = _not_to_undo(entry, back.boot_id)
+            note = None if why else undo(entry, back.journal, means.change, means.roots, means.kernel)
             was = told(unwritten(entry["before"]))
         except WriteError:
             raise
@@ -295,10 +325,12 @@ def _undone(changes: Sequence[Event], wanted: Sequence[Name], journal: Journal, 
         except (KeyError, TypeError, ValueError):
             why = "the journal does not say what it was"
         if why:
-            refused.append({"object": thing, "why": why})
+            answers.refused.append({"object": thing, "why": why})
+        elif note is None:
+            answers.present.append({**thing, "was": was})
         else:
-            restored.append({**thing, "was": was, "note": note})
-    return restored, refused
+            answers.restored.append({**thing, "was": was, "note": note})
+    return answers
 
 
 def _not_to_undo(entry: Event, boot_id: Optional[str]) -> str:

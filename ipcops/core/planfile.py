@@ -120,9 +120,14 @@ def parse_plan(text: str, path: str) -> Dict[str, Any]:
     schema = report.get("schema") if isinstance(report, dict) else None
     if schema != CLEAN_SCHEMA:
         raise _wrong(path, "its schema is %s and not %s" % (json.dumps(schema), CLEAN_SCHEMA))
+    return checked_plan(report, path)
+
+
+def checked_plan(report: Mapping[str, Any], path: str) -> Dict[str, Any]:
+    """Return the plan in a report, or in what has nothing but a report's plan. Raise InputError as parse_plan()."""
     if report.get("applied"):
         raise InputError("plan '%s' was carried out already; make a new one" % path)
-    plan = report.get("plan")
+    plan: Any = report.get("plan")
     _check(plan, _PLAN, path, "plan")
     for number, one in enumerate(plan["remove"]):
         _check(one, _ACTION, path, "plan.remove[%d]" % number)
@@ -145,7 +150,7 @@ def _check(value: Any, shape: Mapping[str, Callable[[Any], bool]], path: str, wh
 
 def _wrong(path: str, what: str) -> InputError:
     return InputError(
-        "'%s' is no plan that 'ipcops clean' saved: %s; make one by 'ipcops clean --output FILE'" % (path, what)
+        "'%s' is no plan that 'ipcops clean' made: %s; make one by 'ipcops clean --output FILE'" % (path, what)
     )
 
 

@@ -23,6 +23,7 @@ from .tuples import NamedTuple
 _OURS = 0o600
 """The mode of what is being filled."""
 _MODE = 0o777
+_TAKEN_QUEUE = "its name is taken by another queue"
 _MAKERS = {"shm": "shmget", "sem": "semget", "msg": "msgget", "posix-mq": "mq_open"}
 
 
@@ -51,17 +52,20 @@ class RefusedError(Exception):
     """One object cannot be put back; the text says why."""
 
 
-def restore(
+def restore(  # noqa: PLR0913  # what, from where, with what; and whether at all
     pack: Pack,
     sums: Mapping[Tuple[str, int], str],
     wanted: Callable[[str, Mapping[str, Any]], bool],
     change: Change,
     roots: Roots,
     offset: Optional[int] = None,
+    *,
+    make: bool = True,
 ) -> Tuple[List[Restored], List[Refused]]:
     """Put back the objects of a pack (the one at *offset*) that are *wanted* by kind and row.
 
-    *sums* is what the journal says: batch and offset to checksum. Raise BackupError when it knows no such backup.
+    Without *make* tell what would come back, as far as that can be told without making it. *sums* is what the
+    journal says: batch and offset to checksum. Raise BackupError when it knows no such backup.
     """
     places = sorted(
         (at, checksum) for (batch, at), checksum in sums.items() if batch == pack.batch and offset in (None, at)
@@ -81,7 +85,7 @@ def restore(
         if not wanted(kind, row):
             continue
         try:
-            number, notes = _put_back(entry, change, roots)
+            number, notes = _put_back(entry, change, roots, make=make)
         except (RefusedError, ValueError) as error:
             refused.append(Refused(kind, row.get("id"), row.get("key"), row.get("path"), str(error)))
         except OSError as error:
@@ -99,7 +103,7 @@ def _why(kind: str, error: OSError) -> str:
     return text
 
 
-def _put_back(entry: Entry, change: Change, roots: Roots) -> Tuple[Optional[int], List[str]]:
+def _put_back(entry: Entry, change: Change, roots: Roots, *, make: bool) -> Tuple[Optional[int], List[str]]:
     """Put one object back; return its id and what is not as it was. Raise RefusedError, ValueError or OSError."""
     header = entry.header
     notes = []
@@ -109,11 +113,12 @@ def _put_back(entry: Entry, change: Change, roots: Roots) -> Tuple[Optional[int]
     if header.namespace not in (0, here) and (header.kind in SYSV_KINDS or header.kind == "posix-mq"):
         notes.append("it was in IPC namespace %d, and is now in %d" % (header.namespace, here))
     if header.kind in SYSV_KINDS:
-        return _SystemV(entry, change, roots, notes).put_back(), notes
+        one = _SystemV(entry, change, roots, notes)
+        return (one.put_back() if make else one.check()), notes
     if header.kind == "posix-mq":
-        _put_queue(header.row, change)
+        _put_queue(header.row, change, make=make)
     else:
-        _put_file(entry, roots)
+        _put_file(entry, roots, make=make)
     return None, notes
 
 
@@ -177,7 +182,7 @@ class _SystemV:
 
     def put_back(self) -> int:
         """Make the object and return its id."""
-        self._check()
+        self.check()
         number = self._made()
         try:
             getattr(self, "_fill_" + self.kind)(number)
@@ -193,8 +198,8 @@ class _SystemV:
             self.notes.append("its creator is uid %d now; it was uid %d" % (now["cuid"], self.row["cuid"]))
         return number
 
-    def _check(self) -> None:
-        """Find what stands in the way before anything is made."""
+    def check(self) -> int:
+        """Find what stands in the way before anything is made; return the id that is wished for."""
         row = self.row
         if row["key"]:
             holder = self.change.find(self.kind, row["key"])
@@ -213,6 +218,7 @@ class _SystemV:
             self.messages = parse_messages(together(self.parts()))
             if (len(self.messages), sum(len(data) for _, data in self.messages)) != (row["qnum"], row["cbytes"]):
                 raise ValueError("its backup has not the messages that it had")
+        return int(row["id"])
 
     def _described(self, number: int) -> str:
         found = self.change.stat(self.kind, number)
@@ -355,11 +361,13 @@ def _write_at(fd: int, data: bytes, position: int) -> None:
 # ---------------------------------------------------------------- files and POSIX queues
 
 
-def _put_file(entry: Entry, roots: Roots) -> None:
+def _put_file(entry: Entry, roots: Roots, *, make: bool) -> None:
     row = entry.header.row
     name = row["path"][1:]
     with roots.shm() as directory:
         _check_free(directory, name)
+        if not make:
+            return
         fd = directory.create_unnamed()
         try:
             os.ftruncate(fd, row["size"])
@@ -391,12 +399,16 @@ def _give(fd: int, row: Dict[str, Any]) -> None:
     os.fchmod(fd, row["mode"])
 
 
-def _put_queue(row: Dict[str, Any], change: Change) -> None:
+def _put_queue(row: Dict[str, Any], change: Change, *, make: bool) -> None:
     name = row["path"][1:]
+    if not make:
+        if change.queue_status(name) is not None:
+            raise RefusedError(_TAKEN_QUEUE)
+        return
     try:
         fd = change.make_queue(name, QueueLimits(row["maxmsg"], row["msgsize"]))
     except FileExistsError as error:
-        raise RefusedError("its name is taken by another queue") from error
+        raise RefusedError(_TAKEN_QUEUE) from error
     try:
         _give(fd, row)
     except BaseException:

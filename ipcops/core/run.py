@@ -14,7 +14,7 @@ from .errors import InputError, unknown_word
 from .fs import Roots, host_roots
 from .model import KINDS, REMOVABLE_KINDS, SEVERITIES, VERDICTS, FindingGroup, Report, Request, Snapshot
 from .naming import matching, parse_object, require_objects, require_something
-from .policy import DEFAULT_PATH, Policy, defaults, parse_policy
+from .policy import DEFAULT_PATH, Policy, defaults, parse_duration, parse_policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def run(request: Request, roots: Optional[Roots] = None, kernel: Optional[Kernel
     """Return the report that *request* asks for. Raise IpcopsError.
 
     Keys of a request, all but ``command`` optional: ``kinds``, ``rules``, ``min_severity``,
-    ``policy`` (a path), ``deadline`` and ``interval`` (seconds), ``samples``, ``verdicts``,
+    ``policy`` (a path), ``deadline`` and ``interval`` (seconds, or a text such as ``2m``), ``samples``, ``verdicts``,
     ``owner``, ``sort``, ``objects``, ``all_namespaces`` and ``probe`` (whether), ``call``, ``errno``;
     ``profiles``; those of ``clean`` and its kin and of ``limits`` are the options of these commands (``cleaning``,
     ``keeping``, ``tuning``).
@@ -50,6 +50,7 @@ def run(request: Request, roots: Optional[Roots] = None, kernel: Optional[Kernel
         return _rules(request)
     if command not in commands:
         raise unknown_word("command", command, [*commands, "rules"])
+    request = _in_seconds(request)
     _check(request)
     policy = read_policy(request.get("policy"))
     from .kernel import Kernel  # the rules are told without asking it
@@ -71,12 +72,11 @@ def status(request: Request, report: Report) -> int:
         return exits.FINDINGS
     if schema == "ipcops.limits" and request.get("exit_code") and not report["applied"] and report["changes"]:
         return exits.FINDINGS
-    if schema != "ipcops.audit":
-        return exits.DONE
-    if request.get("require_complete") and not report["scan"]["complete"]:
+    looked = schema in ("ipcops.audit", "ipcops.objects")
+    if looked and request.get("require_complete") and not report["scan"]["complete"]:
         return exits.UNDETERMINED
     fail_on = request.get("fail_on", "medium")
-    if fail_on == "none":
+    if schema != "ipcops.audit" or fail_on == "none":
         return exits.DONE
     grave = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
     return exits.FINDINGS if any(report["summary"][severity] for severity in grave) else exits.DONE
@@ -101,6 +101,19 @@ def _rule_ids() -> Iterator[str]:
     from .rules.catalogue import BY_ID
 
     yield from BY_ID
+
+
+def _in_seconds(request: Request) -> Request:
+    """Return a request whose durations are numbers. Raise InputError."""
+    found = {}
+    for key in ("deadline", "interval", "min_age"):
+        text = request.get(key)
+        if isinstance(text, str):
+            try:
+                found[key] = parse_duration(text)
+            except ValueError as error:
+                raise InputError("%s '%s' %s" % (key, text, error)) from error
+    return {**request, **found} if found else request
 
 
 def _check(request: Request) -> None:

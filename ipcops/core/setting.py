@@ -115,16 +115,21 @@ def _number(what: str, word: str, look_up: Callable[[str], int]) -> int:
         raise InputError("this host has no %s '%s'" % (what, word)) from None
 
 
-def put(thing: Thing, wanted: Values, journal: Journal, change: Change, roots: Roots, kernel: Kernel) -> Optional[str]:
+def put(
+    thing: Thing, wanted: Values, journal: Optional[Journal], change: Change, roots: Roots, kernel: Kernel
+) -> Optional[str]:
     """Set the *wanted* values of an object and write it down. Return the name of the batch; ``None`` if all was so.
 
-    Raise IpcopsError when it is gone or may not be changed; WriteError when that could not be written down.
+    Without a *journal* nothing is set, and the batch has no name. Raise IpcopsError when it is gone or may not be
+    changed; WriteError when that could not be written down.
     """
     with _holding(thing, change, roots, kernel) as held:
         now = held.values()
         before = {name: now[name] for name in wanted}
         if before == wanted:
             return None
+        if journal is None:
+            return ""
         batch = journal.begin()
         journal.intent(
             batch, 0, "change", thing.described(now["uid"]), before=_written(before), after=_written(wanted)
@@ -173,8 +178,13 @@ def unwritten(values: Any) -> Values:
     return read
 
 
-def undo(entry: Mapping[str, Any], journal: Journal, change: Change, roots: Roots, kernel: Kernel) -> Optional[str]:
-    """Put back what a journal's entry says an object was before. Return a note. Raise IpcopsError."""
+def undo(
+    entry: Mapping[str, Any], journal: Optional[Journal], change: Change, roots: Roots, kernel: Kernel
+) -> Optional[str]:
+    """Put back what a journal's entry says an object was before. Return a note, ``None`` if it was so already.
+
+    Without a *journal* nothing is put back. Raise IpcopsError.
+    """
     what = entry["object"]
     key = what["key"]
     thing = Thing(
@@ -182,7 +192,7 @@ def undo(entry: Mapping[str, Any], journal: Journal, change: Change, roots: Root
         what.get("dev"), what.get("ino"),
     )  # fmt: skip
     batch = put(thing, unwritten(entry["before"]), journal, change, roots, kernel)
-    return "it was so already" if batch is None else told_change(unwritten(entry["after"]), unwritten(entry["before"]))
+    return None if batch is None else told_change(unwritten(entry["after"]), unwritten(entry["before"]))
 
 
 # ---------------------------------------------------------------- objects held while they are changed

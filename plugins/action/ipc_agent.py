@@ -30,10 +30,12 @@ class ActionModule(Installer):
 
         try:
             if options["state"] == "absent":
-                self.refuse_beside("state", "absent", ["policy", "keep"])
+                self.refuse_beside("state", "absent", ["policy", "policy_example", "keep"])
                 return {**result, **self.remove(options, task_vars)}
             if "purge" in self._task.args:
                 raise AnsibleActionFail("purge goes with state: absent alone")
+            if options["policy"] is not None and options["policy_example"]:
+                raise AnsibleActionFail("policy and policy_example both say what the policy is; leave out one of them")
             return {**result, **self.install(options, task_vars)}
         except (InputError, installation.InTheWayError) as error:
             raise AnsibleActionFail(str(error)) from error
@@ -41,6 +43,8 @@ class ActionModule(Installer):
     def install(self, options: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """Return the result of installing. Raise InputError, InTheWayError."""
         policy, path = options["policy"], options["policy_path"]
+        if options["policy_example"]:
+            policy = shipment.example(options["policy_example"])
         if policy is not None:
             policy = policy if policy.endswith("\n") else policy + "\n"
             options["state_dir"] = self.state_directory(options, policy)

@@ -32,6 +32,10 @@ options:
         be as it says. A wrong one is refused, with line and nearest valid word, before anything is written.
       - Without it the default policy is put there if there is no file; a file that is there stays, and is checked.
     type: str
+  policy_example:
+    description: One of the policies that come with ipcops, in the place of O(policy).
+    type: str
+    choices: [web-server, batch-node, gpu-node, database-host]
   policy_path:
     description: The policy file on the host.
     type: str

@@ -123,6 +123,18 @@ def _refuse_unused(job: str, asked: Mapping[str, str], extras: Iterable[str]) ->
             )
 
 
+def example(name: str) -> str:
+    """Return the text of a policy that comes with ipcops."""
+
+    def make() -> bytes:
+        package.importable()
+        from ipcops.render.templates import rendered
+
+        return rendered(f"policy-{name}").encode()
+
+    return remembered("policy-example", [name], make).decode()
+
+
 def python_finder() -> str:
     """Return the shell function that scripts on a host find their Python with."""
 

@@ -28,7 +28,7 @@ BENCHMARKS = {
     module.NAME: module
     for module in (
         many_objects, all_findings, growth, processes, everything, quiet, agent, monitoring, cleaning, limits,
-        fleet_health, fleet_limits,
+        fleet_limits, fleet_health,
     )
 }
 

@@ -18,7 +18,7 @@ CORE = ("-m", "ipcops.core")
 
 # What changes a host, judges by rules or looks at other kinds has no place in a plan that is only shown.
 UNPLANNED = {"ipcops.core." + name for name in (
-    "apply backup change contents journal keeping notify restore setting explain explaining rules.catalogue"
+    "apply backup change contents journal keeping notify restore setting standing explain explaining rules.catalogue"
     " collect.again collect.caller collect.connections collect.facts collect.files collect.locks collect.sockets"
     " collect.strays collect.systemd collect.visit verdicts.fifo verdicts.held verdicts.sockets"
 ).split()}  # fmt: skip

@@ -16,8 +16,10 @@ MOST_NAMED = 12
 
 def restore(report: Report) -> Iterator[Block]:
     """Yield what came back, and what did not."""
-    restored, refused = report["restored"], report["refused"]
+    restored, refused, present = report["restored"], report["refused"], report["present"]
     words = "%s came back" % ("1 object" if len(restored) == 1 else "%d objects" % len(restored))
+    if present:
+        words += "; %d had come back before" % len(present)
     yield para(words + ("; %d did not." % len(refused) if refused else "."), "strong")
     plain: Dict[str, List[str]] = {}
     for one in restored:
