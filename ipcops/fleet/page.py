@@ -123,9 +123,9 @@ def _seen(summary: Mapping[str, Any]) -> Iterator[Block]:
     ]
     yield BLANK
     sources = summary["sources"]
-    by = f"{sources['kernel']} asked their kernel"
+    by = f"{sources['kernel']} as their kernel tells now"
     if sources["monitor"]:
-        by = f"{sources['monitor']} by their monitor, up to {max(0, summary['oldest'])} s old, {by}"
+        by = f"{sources['monitor']} as their monitor wrote up to {max(0, summary['oldest'])} s ago, {by}"
     yield para(f"On {counted(summary['reports'], 'host')} ({by}): {', '.join(words)}.", "quiet")
 
 
