@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ipcops.core.model import SEVERITIES
 from ipcops.core.rules.catalogue import RULES
-from ipcops.fleet.merge import LOST, document, entry, error_of
+from ipcops.fleet.merge import LOST, SKIPPED, document, entry, error_of
 from ipcops.fleet.page import fleet_lines, host_lines
 from ipcops.fleet.summary import STATUSES, WORST, problems
 
@@ -173,6 +173,7 @@ ERRORS = [
     ({"failed": True, "msg": "Module result deserialization failed: x", "module_stdout": "boo\n"}, "boo"),
     ({"failed": True, "msg": "non-zero return code"}, "non-zero return code"),
     ({"failed": True}, "it failed without a word"),
+    ({"skipped": True, "skip_reason": "Conditional result was False"}, SKIPPED),
     ({"failed": True, "msg": "two\nlines \x1b[31m"}, "two lines \\x1b[31m"),
 ]
 
