@@ -52,6 +52,8 @@ def test_ansible_doc_shows_it(module):
         done = subprocess.run(command, cwd=world.here(), env=env, capture_output=True, text=True, check=True)
         assert PREFIX + module in done.stdout
         assert "RETURN VALUES" in done.stdout
+        asks_hosts = "runs once, on the controller" not in " ".join(done.stdout.split())
+        assert ("Python 3.9 or newer" in done.stdout) == asks_hosts
 
     story()
 
