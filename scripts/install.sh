@@ -465,7 +465,8 @@ remove() { # PATTERN: what was installed where it matches
         directory* | metrics*) ;;
         *$1)
             keep_copy "$path"
-            rm -f "$root$path" "$(dirname "$root$path")/.ipcops-new" || stop 4 "cannot remove $root$path"
+            # A run that was cut off, of this script or of Ansible's, left drafts.
+            rm -f "$root$path" "$(dirname "$root$path")"/.ipcops-new* "$(dirname "$root$path")"/.ipcops-old* || stop 4 "cannot remove $root$path"
             ;;
         esac
     done <"$record"

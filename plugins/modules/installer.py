@@ -172,7 +172,9 @@ def children(lib):
 
 def agent(place):
     """Return what an unpacked agent says it is, and whether all of it is as its checksums say."""
-    return {"stamp": text_of(place["tree"] + "/agent.sha256"), "whole": sums(place["tree"]) == text_of(place["sums"])}
+    listed = text_of(place["sums"]) or ""  # in any order
+    whole = sums(place["tree"]).splitlines() == sorted(listed.splitlines(), key=lambda line: line.partition("  ./")[2])
+    return {"stamp": text_of(place["tree"] + "/agent.sha256"), "whole": whole}
 
 
 def sums(tree):
@@ -337,10 +339,11 @@ class Change:
 
     def put_back(self):
         """Undo everything, the last first; return what could not be."""
+        import os
+
         failed = []
-        for path in self.drafts:
-            remove(path)
-        for step, path in reversed(self.undo):
+        drafts = [(remove, path) for path in self.drafts if os.path.lexists(path)]
+        for step, path in drafts + self.undo[::-1]:
             try:
                 step(path)
             except OSError as error:
@@ -477,7 +480,8 @@ def sweep(request):
     import glob
     import os
 
-    for place in {os.path.dirname(path) for path in list(request["before"]) + [request["lib"] + "/installed"]}:
+    paths = [path for _, path in lines(request["record"])] + list(request["before"]) + [request["lib"] + "/installed"]
+    for place in {os.path.dirname(path) for path in paths}:
         for prefix in (NEW, OLD):
             for path in glob.glob(glob.escape(place + "/" + prefix) + "*"):
                 remove(path)

@@ -113,17 +113,16 @@ def _difference(path: str, seen: Mapping[str, Any], item: Item | None) -> dict[s
         after = item.content.decode() if item else ""
     except UnicodeDecodeError:
         return {"prepared": f"{path}: another one, which is no text\n"}
+    before = found.get("text", "")
+    if item and before == after:  # only the mode or the owner differs
+        before = "mode {:04o}, owner {}:{}\n".format(found["mode"], *found["owner"]) if found else ""
+        after = f"mode {item.mode:04o}, owner 0:0\n"
     return {
         "before_header": f"{path} (before)",
         "after_header": f"{path} (after)",
-        "before": _with_mode(found.get("text", ""), found.get("mode"), item),
-        "after": _with_mode(after, item.mode if item else None, item),
+        "before": before,
+        "after": after,
     }
-
-
-def _with_mode(text: str, mode: int | None, item: Item | None) -> str:
-    """Return a text with its mode at its end, where only that may differ."""
-    return text if item is None or mode is None or not text else f"{text}(mode {mode:04o})\n"
 
 
 def recorded(seen: Mapping[str, Any]) -> list[str]:
