@@ -25,7 +25,7 @@ attributes:
     support: none
     description: The modules that send it have it.
 author:
-  - The ipcops contributors
+  - The ipcops contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
@@ -45,7 +45,8 @@ import sys
 
 ARGUMENTS = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
 
-NEW, OLD = ".ipcops-new-", ".ipcops-old-"
+NEW = ".ipcops-new-"
+OLD = ".ipcops-old-"
 """How a file is called that is to come, and one that may have to come back. Cron reads no name with a dot first."""
 RUNS = "/run/systemd/system"
 """A directory where systemd is the first process (sd_booted(3))."""
