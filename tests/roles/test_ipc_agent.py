@@ -21,10 +21,10 @@ def test_the_example_runs_and_leaves_nothing_when_it_goes(one):
     plays = example("ipc_agent")
     planned = run(one, plays, "--check", "--diff")
     assert recap(planned)["changed"] == 1
-    assert "+[remove left by jobs]" in planned.said
+    assert "+[remove left-by-jobs]" in planned.said
     assert changes(one.before, one.listing()) == {}
     assert recap(run(one, plays))["changed"] == 1
-    assert "[remove left by jobs]" in one.text(POLICY)
+    assert "[remove left-by-jobs]" in one.text(POLICY)
     assert "rotate 4\n" in one.text("/etc/logrotate.d/ipcops")
     assert one.ipcops("rules", "--policy", POLICY).returncode == 0
     before = one.listing(times=True)
