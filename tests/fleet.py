@@ -46,7 +46,6 @@ class Machine(NamedTuple):
     suite: str = "bookworm"
     systemd: bool = False
     writable: bool = True  # its limits
-    connection: str = "ssh"  # or "podman"
 
 
 class Fleet:
@@ -65,10 +64,10 @@ class Fleet:
         script += "" if self.machines[name].systemd else " && /usr/sbin/sshd"
         self.boxes[name].exec("sh", "-c", script, input=public)
 
-    def variables(self, name: str) -> dict[str, Any]:
-        """Return the variables of a host for Ansible's inventory."""
+    def variables(self, name: str, connection: str = "ssh") -> dict[str, Any]:
+        """Return the variables of a host for Ansible's inventory; the other connection is ``podman``."""
         box, python = self.boxes[name], {"ansible_python_interpreter": "/usr/bin/python3"}
-        if self.machines[name].connection == "podman":
+        if connection == "podman":
             return {
                 **python,
                 "ansible_connection": "containers.podman.podman",

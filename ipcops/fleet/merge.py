@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 FLEET_SCHEMA = "ipcops.fleet/1"
 
+REPORTS = ("report", "audit")
+"""Where ipc_health and ipc_info return what they found."""
 LOST = "it was lost before it could be asked, in an earlier task or play of this run: that one's output tells why"
 """Of a host without a result."""
+SKIPPED = "it was not asked: its task was skipped"
 HINTS = ("MODULE FAILURE", "See stdout/stderr", "non-zero return code", "deserialization failed")
 """In messages of Ansible's that say less than what the host wrote."""
 WRAPPERS = ("Task failed: ", "Action failed: ", "Module failed: ")
@@ -31,8 +34,10 @@ def entry(result: Mapping[str, Any] | None, fail_on: str) -> dict[str, Any]:
         return {"status": "failed", "report": None, "error": LOST}
     if result.get("unreachable"):
         return {"status": "unreachable", "report": None, "error": error_of(result)}
-    report = result.get("report")
-    if not report:
+    if result.get("skipped"):
+        return {"status": "failed", "report": None, "error": SKIPPED}
+    report = next((result[name] for name in REPORTS if result.get(name)), None)
+    if report is None:
         return {"status": "failed", "report": None, "error": error_of(result)}
     return {"status": "ok" if well(report, fail_on) else "findings", "report": report, "error": None}
 

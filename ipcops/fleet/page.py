@@ -24,7 +24,7 @@ FEW = 4
 LINES = 140
 """An error is cut after so many characters."""
 LONG = 32
-"""A host's name is cut after so many characters."""
+"""A name is cut after so many characters."""
 
 
 def host_lines(name: str, report: Mapping[str, Any]) -> Iterator[str]:
@@ -69,7 +69,7 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
         return
     yield BLANK
     rows = [
-        [str(one["hosts"]), str(one["count"]), one["severity"], printable(one["name"]), one["title"]]
+        [str(one["hosts"]), str(one["count"]), one["severity"], cut(one["name"]), printable(one["title"])]
         for one in rules[:RULES]
     ]
     yield Grid(("hosts", "count", "severity", "what", ""), rows, (True, True, False, False, False))
@@ -81,7 +81,7 @@ def _worst(worst: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
         return
     yield BLANK
     rows = [
-        [cut(one["host"]), *(str(one[severity] or "-") for severity in SEVERITIES), one["first"]]
+        [cut(one["host"]), *(str(one[severity] or "-") for severity in SEVERITIES), printable(one["first"])]
         for one in worst[:WORST]
     ]
     right = (False, *(True for _ in SEVERITIES), False)
@@ -123,9 +123,9 @@ def _seen(summary: Mapping[str, Any]) -> Iterator[Block]:
     ]
     yield BLANK
     sources = summary["sources"]
-    by = f"{sources['kernel']} asked their kernel"
+    by = f"{sources['kernel']} as their kernel tells now"
     if sources["monitor"]:
-        by = f"{sources['monitor']} by their monitor, up to {max(0, summary['oldest'])} s old, {by}"
+        by = f"{sources['monitor']} as their monitor wrote up to {max(0, summary['oldest'])} s ago, {by}"
     yield para(f"On {counted(summary['reports'], 'host')} ({by}): {', '.join(words)}.", "quiet")
 
 
@@ -140,7 +140,7 @@ def counted(count: float, noun: str) -> str:
 
 
 def cut(name: str) -> str:
-    """Return the name of a host, at most so long."""
+    """Return the name of a host or a metric, at most so long."""
     shown = printable(name)
     return shown if len(shown) <= LONG else shown[: LONG - 1] + "…"
 

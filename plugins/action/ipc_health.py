@@ -56,7 +56,7 @@ class ActionModule(Carrier):
         words = {
             "lib": options["lib"],
             "policy": options["policy"] or DEFAULT_PATH,
-            "states": f"{options['state_directory']}/jobs",
+            "states": options["state_dir"] and f"{options['state_dir']}/jobs",
             "textfiles": options["textfiles"],
             "max_age": max_age,
             "request": request_of(options),

@@ -8,34 +8,52 @@ import json
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.ipcops.linux.plugins.plugin_utils.carrying import Carrier
+from ansible_collections.ipcops.linux.plugins.plugin_utils.asking import Asking
 
 CHOSEN = ("profiles", "values", "force_lower", "persistent")
 
 
-class ActionModule(Carrier):
+class ActionModule(Asking):
     """What is done is decided by the core alone."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the result of the task."""
-        result = super().run(tmp, task_vars)
-        options = self.options()
+    def request(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return what is asked for."""
         _refuse_what_yaml_made(self._task.args.get("profiles"), options["values"])
         request = {"command": "limits", "apply": not self._task.check_mode, "policy": options["policy"]}
         if options["state"] == "present":
             self.refuse_without("batch", "state: absent")
-            request.update(verb="apply", **{name: options[name] for name in CHOSEN})
-        else:
-            self.refuse_beside("state", options["state"], list(CHOSEN))
-            request.update(verb="rollback", batch=options["batch"] or "all")
-        answer = self.ask(request, task_vars)
-        report = answer.pop("report", None)
-        if report is None:
-            return {**result, **answer, "failed": True}
-        result.update(told(report))
-        if self._task.diff:
-            result["diff"] = [difference(one) for one in report["changes"]]
-        return result
+            return {**request, "verb": "apply", **{name: options[name] for name in CHOSEN}}
+        self.refuse_beside("state", options["state"], list(CHOSEN))
+        return {**request, "verb": "rollback", "batch": options["batch"] or "all"}
+
+    def told(self, report: dict[str, Any]) -> dict[str, Any]:
+        """Return what a report says, as the documentation of the module has it."""
+        parameters, changes = report["parameters"], report["changes"]
+        unwritable = [_named(one) for one in parameters if one["action"] == "unwritable"]
+        failures = [*report.get("failed", ()), *report.get("refused", ())]
+        why = [f"{one['name']}: {one['why']}" for one in [*failures, *unwritable]]
+        overridden = report["overrides"]
+        left = report.get("left", [])
+        return {
+            "changed": bool(changes),
+            "before": {one["name"]: one["before"] for one in changes},
+            "after": {one["name"]: one["after"] for one in changes},
+            "parameters": parameters,
+            "overridden_by": overridden,
+            "unwritable": unwritable,
+            "manual": [{"name": one["name"], **one["manual"]} for one in parameters if one["manual"]],
+            "left": left,
+            "batch": report.get("batch"),
+            "warnings": [f"{one['name']}: {one['why']}" for one in left]
+            + [f"{one['name']} will not be so after the next boot: {one['why']}" for one in overridden],
+            **self.failure(why),
+        }
+
+    def differences(self, report: dict[str, Any]) -> list[dict[str, str]]:
+        """Return each change before and after."""
+        return [
+            self.difference(one["name"], _text(one["before"]), _text(one["after"])) for one in report["changes"]
+        ]
 
 
 def _refuse_what_yaml_made(profiles: Any, values: dict[str, Any] | None) -> None:
@@ -61,42 +79,8 @@ def _refuse_what_yaml_made(profiles: Any, values: dict[str, Any] | None) -> None
         raise AnsibleActionFail("; ".join(wrong))
 
 
-def told(report: dict[str, Any]) -> dict[str, Any]:
-    """Return what a report says, as the documentation of the module has it."""
-    parameters, changes = report["parameters"], report["changes"]
-    unwritable = [_named(one) for one in parameters if one["action"] == "unwritable"]
-    failures = [*report.get("failed", ()), *report.get("refused", ())]
-    why = [f"{one['name']}: {one['why']}" for one in [*failures, *unwritable]]
-    overridden = report["overrides"]
-    left = report.get("left", [])
-    return {
-        "changed": bool(changes),
-        "before": {one["name"]: one["before"] for one in changes},
-        "after": {one["name"]: one["after"] for one in changes},
-        "parameters": parameters,
-        "overridden_by": overridden,
-        "unwritable": unwritable,
-        "manual": [{"name": one["name"], **one["manual"]} for one in parameters if one["manual"]],
-        "left": left,
-        "batch": report.get("batch"),
-        "warnings": [f"{one['name']}: {one['why']}" for one in left]
-        + [f"{one['name']} will not be so after the next boot: {one['why']}" for one in overridden],
-        **({"failed": True, "msg": "; ".join(dict.fromkeys(why))} if why else {}),
-    }
-
-
 def _named(one: dict[str, Any]) -> dict[str, Any]:
     return {"name": one["name"], "why": one["why"]}
-
-
-def difference(change: dict[str, Any]) -> dict[str, str]:
-    """Return a change as Ansible shows differences."""
-    return {
-        "before_header": f"{change['name']} (before)",
-        "after_header": f"{change['name']} (after)",
-        "before": _text(change["before"]),
-        "after": _text(change["after"]),
-    }
 
 
 def _text(value: Any) -> str:

@@ -21,8 +21,8 @@ options:
     description: Where the core lies, on the controller itself.
     type: path
   request:
-    description: What is asked of it.
-    type: dict
+    description: What is asked of it, or a list of that.
+    type: raw
     required: true
 attributes:
   check_mode:
@@ -50,6 +50,11 @@ status:
   description: The exit status that ipcops would have.
   type: int
   returned: always
+answers:
+  description: Report and status of each request of a list.
+  type: list
+  elements: dict
+  returned: success
 """
 
 import sys
@@ -76,8 +81,12 @@ def main():
         from core.run import run, status
 
         try:
-            report = run(arguments["request"])
-            return '{"status": %d, "report": %s}' % (status(arguments["request"], report), "".join(json_text(report)))
+            asked = meant(arguments["request"])
+            answers = []
+            for request in asked if isinstance(asked, list) else [asked]:
+                report = run(request)
+                answers.append('{"status": %d, "report": %s}' % (status(request, report), "".join(json_text(report))))
+            return '{"answers": [%s]}' % ", ".join(answers) if isinstance(asked, list) else answers[0]
         except IpcopsError as error:
             return json.dumps({"failed": True, "status": error.exit_status, "msg": str(error)})
     except Exception as error:
@@ -97,5 +106,30 @@ def unpacked(archive):
     return "/proc/self/fd/%d" % descriptor
 
 
+# A file name need not be UTF-8. The core writes each byte that is not as \udcXX, half a character, which Ansible
+# refuses to read. So between it and the core these six letters stand for themselves.
+
+
+def plain(text):
+    if "\\udc" not in text:
+        return text
+    import re
+
+    half = r"(?<!\\ud[89ab][0-9a-f][0-9a-f])(?<!\\)((?:\\\\)*)\\(?=udc[89a-f][0-9a-f])"
+    return re.sub(half, r"\1\\\\", text)
+
+
+def meant(value):
+    if isinstance(value, dict):
+        return {meant(name): meant(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [meant(one) for one in value]
+    if not isinstance(value, str) or "\\udc" not in value:
+        return value
+    import re
+
+    return re.sub(r"\\u(dc[89a-f][0-9a-f])", lambda found: chr(int(found.group(1), 16)), value)
+
+
 if __name__ == "__main__":
-    sys.stdout.write(main() + "\n")
+    sys.stdout.write(plain(main()) + "\n")

@@ -59,10 +59,11 @@ options:
     description: Where the agent lies on the host, if it is installed.
     type: path
     default: /usr/local/lib/ipcops
-  state_directory:
-    description: Where the jobs keep how they ended, in C(jobs).
+  state_dir:
+    description:
+      - Where the jobs keep how they ended, in C(jobs).
+      - By default as the jobs were installed, else C(/var/lib/ipcops).
     type: path
-    default: /var/lib/ipcops
   textfiles:
     description: The directory of the monitor's page C(ipcops.prom). By default as the monitor was installed.
     type: path
@@ -77,7 +78,8 @@ attributes:
     support: none
     description: It takes a fraction of a second.
 requirements:
-  - Root on the host, to see what is not ours. Any Python where the monitor's page is fresh, else 3.9 or newer.
+  - Python 3.9 or newer and root on the host; any Python where the monitor's page is fresh. Nothing needs to be
+    installed there.
 seealso:
   - module: ipcops.linux.ipc_summary
 author:
@@ -85,8 +87,10 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Assert that IPC is well
+- name: Assert that nothing grave is wrong, not even for a minute
   ipcops.linux.ipc_health:
+    fail_on: high
+    max_age: 0
 
 - name: Allow no semaphore set to be left behind, and warn of segments early
   ipcops.linux.ipc_health:

@@ -23,9 +23,8 @@ options:
     type: path
     required: true
   states:
-    description: Where the jobs note how they ended.
+    description: Where the jobs note how they ended, unless the record tells.
     type: path
-    required: true
   textfiles:
     description: The directory of the monitor's page, unless the record tells.
     type: path
@@ -79,6 +78,7 @@ import time
 
 ARGUMENTS = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
 
+STATES = "/var/lib/ipcops/jobs"
 TEXTFILES = "/var/lib/prometheus/node-exporter"
 JOBS = ("cleanup", "monitor", "health")
 SCHEDULES = ("/etc/cron.d/ipcops-%s", "/etc/systemd/system/ipcops-%s.timer")
@@ -91,9 +91,10 @@ def main():
 
     arguments = json.loads(ARGUMENTS)
     lines = recorded(arguments["lib"])
-    place = [line[1] for line in lines if line[0] == "metrics"]
-    page = arguments.get("textfiles")
-    path = os.path.join(page, "ipcops.prom") if page else (place or [os.path.join(TEXTFILES, "ipcops.prom")])[-1]
+    pages = [line[1] for line in lines if line[0] == "metrics"] or [os.path.join(TEXTFILES, "ipcops.prom")]
+    made = [line[1] for line in lines if line[0] == "directory" and line[1].endswith("/jobs")] or [STATES]
+    given = arguments.get("textfiles")
+    path = os.path.join(given, "ipcops.prom") if given else pages[-1]
     now = time.time()
     monitor, fresh = read_page(path, now, arguments["max_age"])
     system = os.uname()
@@ -102,7 +103,7 @@ def main():
         "now": now,
         "monitor": monitor,
         "policy": read(arguments["policy"]),
-        "jobs": jobs(arguments["states"], [line[1] for line in lines], arguments["lib"]),
+        "jobs": jobs(arguments.get("states") or made[-1], [line[1] for line in lines], arguments["lib"]),
         "kernel": {} if fresh else asked(os.path.join(arguments["lib"], "agent"), arguments["request"]),
     }
     return json.dumps(answer)

@@ -21,16 +21,24 @@ _SPEC = ("type", "elements", "choices", "default", "required", "aliases")
 class Carrier(ActionBase):
     """An action that asks the core on the host."""
 
-    def options(self) -> dict[str, Any]:
-        """Return the options of the task as the documentation of its module declares them. Raise AnsibleActionFail."""
+    def options(self, **relations: Any) -> dict[str, Any]:
+        """Return the options of the task as the documentation of its module declares them. Raise AnsibleActionFail.
+
+        *relations* between them are those of AnsibleModule, such as ``mutually_exclusive``.
+        """
         documented = importlib.import_module(f"{_MODULES}.{self._task.action.rpartition('.')[2]}").DOCUMENTATION
         declared = yaml_load(documented)["options"]
         spec = {name: {key: one[key] for key in _SPEC if key in one} for name, one in declared.items()}
-        _, options = self.validate_argument_spec(spec)
+        _, options = self.validate_argument_spec(spec, **relations)
         return options
 
-    def ask(self, request: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
-        """Return what the carrier brings back: ``report`` and ``status``, or ``failed`` and ``msg``."""
+    def ask(
+        self, request: dict[str, Any] | list[dict[str, Any]], task_vars: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """Return what the carrier brings back: ``report`` and ``status``, or ``failed`` and ``msg``.
+
+        A list of requests is answered by a list of these, in ``answers``.
+        """
         # Who runs on the controller itself, as us, imports it from where it lies.
         near = self._connection.transport == "local" and not self._connection.become
         core = {"path": str(CORE.parent)} if near else {"archive": packed()}

@@ -274,6 +274,26 @@ def test_nobody_can_be_reached(control):
     assert "Unreachable\n  down" in found.page
 
 
+def test_an_audit_of_all_is_summed_up_the_same_way(control):
+    before = _listings(control)
+    found = control.play(ROOT / "playbooks/audit.yml", control.inventory(), name="audit")
+    after = _listings(control)
+    changed = {name: changes(before[name], after[name]) for name in before}
+    assert not any(changed.values()), changed
+    assert found.status == 2, "some could not be asked"
+    assert {name: one["status"] for name, one in found.told["hosts"].items()} == {
+        "bare": "ok", "old": "ok", "agent": "ok", "watched": "ok", "leaky": "findings", "full": "findings",
+        "stale": "ok", "python": "failed", "user": "failed", DOWN: "unreachable",
+    }, found.said  # fmt: skip
+    reports = {name: one["report"] for name, one in found.told["hosts"].items() if one["report"]}
+    assert {one["schema"] for one in reports.values()} == {"ipcops.audit/1"}
+    leaked = [one["rule"] for one in reports["leaky"]["findings"] if one["severity"] == "medium"]
+    assert sorted(leaked) == ["MQ-002", "MSG-004", "PSHM-001", "PSHM-001", "SEM-001", "SHM-001"]
+    assert found.page.strip() in found.said
+    recap = {line.split()[0]: line for line in found.said.partition("PLAY RECAP")[2].splitlines() if " : ok=" in line}
+    assert {name for name, line in recap.items() if "failed=1" in line} == {"python", "user", DOWN}
+
+
 # ---------------------------------------------------------------- what is asked of whom
 
 

@@ -16,6 +16,7 @@ from tests.kernel.admin import Admin
 
 ROOT = Path(__file__).parents[2]
 COLLECTIONS = ROOT / "ipcops/_collections"
+PREFIX = "ipcops.linux."
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 
 
@@ -32,11 +33,17 @@ class Played(NamedTuple):
         return only
 
 
-def task(*state: str, check: bool = False, diff: bool = False, python: str = "", **options: Any) -> dict[str, Any]:
+def task(*state: str, **more: Any) -> dict[str, Any]:
     """Return a task with ipc_limits."""
-    options.update(zip(["state"], state, strict=False))
+    return call("ipc_limits", **dict(zip(["state"], state, strict=False)), **more)
+
+
+def call(
+    module: str, *, check: bool = False, diff: bool = False, python: str = "", **options: Any
+) -> dict[str, Any]:
+    """Return a task with one of our modules."""
     more = {"vars": {"ansible_python_interpreter": python}} if python else {}
-    return {"ipcops.linux.ipc_limits": options, "check_mode": check, "diff": diff, **more}
+    return {PREFIX + module: options, "check_mode": check, "diff": diff, **more}
 
 
 class Controller(Admin):
@@ -56,8 +63,9 @@ class Controller(Admin):
         ours = {"policy": self.policy} if on is None else {}
         played = []
         for number, one in enumerate(tasks):
-            options = {**ours, **one["ipcops.linux.ipc_limits"]}
-            played.append({**one, "ipcops.linux.ipc_limits": options, "register": f"r{number}", "ignore_errors": True})
+            (module,) = [name for name in one if name.startswith(PREFIX)]
+            options = {**ours, **one[module]}
+            played.append({**one, module: options, "register": f"r{number}", "ignore_errors": True})
         told = "[" + ", ".join(f"r{number}" for number in range(len(tasks))) + "]"
         write = {
             "ansible.builtin.copy": {"content": "{{ %s | to_json }}" % told, "dest": str(results)},
@@ -87,6 +95,9 @@ def environment(collections: Path = COLLECTIONS) -> dict[str, str]:
     """Return what Ansible is to know: nothing of this machine's own settings, and to leave everything in the world."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE", "PYTHON"))}
     home = str(world.here())
+    clock = world.here() / "clock"  # world.later()
+    if clock.exists():
+        kept["PYTHONPATH"] = str(clock)
     return {
         **kept,
         "HOME": home,

@@ -22,7 +22,7 @@ def play(*tasks: dict[str, Any], python: str = sys.executable, check: bool = Fal
     """Run ipc_health with some options after another; return the results, and all that was said."""
     if not PLAYBOOK.exists():
         pytest.skip("ansible-core is not installed")
-    places = {"lib": str(here() / "lib"), "state_directory": str(here() / "state"), "textfiles": str(here())}
+    places = {"lib": str(here() / "lib"), "state_dir": str(here() / "state"), "textfiles": str(here())}
     book = [
         {"ipcops.linux.ipc_health": {**places, **one}, "register": f"r{number}", "ignore_errors": True}
         for number, one in enumerate(tasks)

@@ -311,14 +311,6 @@ def documented(name: str) -> object:
     return yaml.safe_load(space[name])
 
 
-def test_documents_agree_with_each_other():
-    options = documented("DOCUMENTATION")["options"]
-    for one in documented("EXAMPLES"):
-        arguments = one.get("ipcops.linux.ipc_limits", {})
-        assert set(arguments) <= set(options), one["name"]
-    assert {name for name, one in options.items() if one.get("required")} == set()
-
-
 @in_world(timeout=120)
 def test_returned_is_what_is_documented():
     controller = Controller()

@@ -35,9 +35,9 @@ def wheel(tmp_path_factory):
 
 
 def tracked(directory: str) -> list[str]:
-    """Return the tracked files below *directory*, with what its symbolic links to directories lead to."""
+    """Return the tracked files of *directory*, or itself if it is one, with what its symbolic links lead to."""
     found = []
-    for entry in git("ls-tree", "-r", "-z", "HEAD", directory + "/").split("\0")[:-1]:
+    for entry in git("ls-tree", "-r", "-z", "HEAD", directory).split("\0")[:-1]:
         about, path = entry.split("\t")
         if about.startswith("120000"):
             target = os.path.normpath(os.path.join(os.path.dirname(path), git("show", "HEAD:" + path)))
