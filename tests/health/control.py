@@ -68,6 +68,7 @@ class Control:
         """Run a playbook that ends in a summary, which is to be called so."""
         done = self.run(book, inventory, *words)
         reports = self.place / "ipcops-reports"
+        assert (reports / f"{name}.json").exists(), done.stdout + done.stderr
         told = json.loads((reports / f"{name}.json").read_text())
         page = (reports / f"{name}.txt").read_text()
         return Said(done.returncode, done.stdout + done.stderr, told, page)

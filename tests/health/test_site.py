@@ -30,9 +30,13 @@ MACHINES = {
 }
 GROUPS = {
     "databases": (("db1", "db2"), {"ipc_limits_values": {"kernel.shmmni": 4096}}),
-    "batch": (("batch1", "batch2", "batch3"), {"ipc_agent_policy": "[audit]\norphan_age = 0\n", "ipc_cleanup_cron": "@daily"}),
-    "all": ((), {"ipcops_max_fail_percentage": 30, "ipc_cleanup_schedule": "cron", "ipc_monitor_schedule": "cron"}),
+    "batch": (
+        ("batch1", "batch2", "batch3"),
+        {"ipc_agent_policy": "[audit]\norphan_age = 0\n", "ipc_cleanup_cron": "@daily"},
+    ),
+    "all": ((), {"ipc_cleanup_schedule": "cron", "ipc_monitor_schedule": "cron"}),
 }  # fmt: skip
+WORDS = ("-vvv", "-e", "ipcops_max_fail_percentage=30")  # two of nine are lost
 WELL = ("db1", "db2", "web1", "web2", "web3", "batch2", "batch3")
 
 
@@ -66,7 +70,7 @@ def inventory(control):
 @pytest.fixture(scope="module")
 def runs(control, inventory):
     """Give the first run, and the second."""
-    return [control.play(ROOT / "playbooks/site.yml", inventory, "-vvv") for _ in range(2)]
+    return [control.play(ROOT / "playbooks/site.yml", inventory, *WORDS) for _ in range(2)]
 
 
 def recap(said: str, host: str) -> dict[str, int]:
