@@ -48,7 +48,8 @@ def test_defaults_are_of_their_type(role):
             assert templated or isinstance(one["default"], TYPES[one["type"]]), name
             assert one["type"] == "bool" or not isinstance(one["default"], bool), name
         if "choices" in one and "default" in one:
-            assert one["default"] in one["choices"], name
+            values = one["default"] if one["type"] == "list" else [one["default"]]
+            assert set(values) <= set(one["choices"]), name
 
 
 @each_role
