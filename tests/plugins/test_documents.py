@@ -10,7 +10,7 @@ import yaml
 
 from tests import world
 from tests.kernel.admin import HARSHEST
-from tests.plugins.play import COLLECTIONS, PLAYBOOK, PREFIX, ROOT, Controller, call, environment
+from tests.plugins.play import COLLECTIONS, PLAYBOOK, PREFIX, ROOT, Watcher, call, environment, undisturbed
 from tests.world import GONE, in_world
 
 MODULES = sorted(path.stem for path in (ROOT / "plugins/action").glob("*.py"))
@@ -58,9 +58,9 @@ def test_ansible_doc_shows_it(module):
     story()
 
 
-@in_world(timeout=120, mqueue=True)
+@undisturbed(timeout=120, mqueue=True)
 def test_returned_is_what_is_documented():
-    controller = Controller(HARSHEST)
+    controller = Watcher(HARSHEST)
     world.as_uid(GONE, lambda: world.shmget(4096))
     world.later(5)
     everything = ["audit", "objects", "limits"]
