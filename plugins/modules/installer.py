@@ -607,12 +607,15 @@ def start(request, change):
         why = quiet("daemon-reload")
         if why:
             raise Refusal("systemctl daemon-reload failed: %s" % why)
-    for name in request["start"]:
-        change.undo.append((lambda name: quiet("disable", "--now", name), name))
+    for name, ran in request["start"]:
+        if ran:  # to see whether systemd takes its new file; if not, it runs again when the old one is back
+            change.undo.insert(0, (again, name))
+        else:
+            change.undo.append((lambda name: quiet("disable", "--now", name), name))
         why = quiet("enable", "--now", name)
         if why:
             raise Refusal("%s could not be started: %s" % (name, " ".join(why.split())))
-    return request["start"]
+    return [name for name, ran in request["start"] if not ran]
 
 
 # ------------------------------------------------------------------ the end
