@@ -65,23 +65,39 @@ class Controller(Admin):
         self, *tasks: dict[str, Any], collections: Path = COLLECTIONS, on: dict[str, Any] | None = None
     ) -> Played:
         """Run tasks one after the other, whatever becomes of each: here, under our policy, or *on* another host."""
-        results = world.here() / "results.json"
         ours = {"policy": self.policy} if on is None else {}
         played = []
         for number, one in enumerate(tasks):
             (module,) = [name for name in one if name.startswith(PREFIX)]
             options = {**ours, **one[module]}
             played.append({**one, module: options, "register": f"r{number}", "ignore_errors": True})
-        told = "[" + ", ".join(f"r{number}" for number in range(len(tasks))) + "]"
+        return self._run(played, ", ".join(f"r{number}" for number in range(len(tasks))), collections, on)
+
+    def run_book(self, tasks: list[dict[str, Any]], told: str) -> list[dict[str, Any]]:
+        """Run tasks as they are, under our policy, here; return the variables that are to be *told*."""
+        names = ("ipc_info", "ipc_clean", "ipc_restore", "ipc_limits")
+        defaults = {PREFIX + name: {"policy": self.policy} for name in names}
+        return self._run(tasks, told, module_defaults=defaults).results
+
+    def _run(
+        self,
+        tasks: list[dict[str, Any]],
+        told: str,
+        collections: Path = COLLECTIONS,
+        on: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> Played:
+        results = world.here() / "results.json"
         write = {
-            "ansible.builtin.copy": {"content": "{{ %s | to_json }}" % told, "dest": str(results)},
+            "ansible.builtin.copy": {"content": "{{ [%s] | to_json }}" % told, "dest": str(results)},
             "delegate_to": "localhost",
         }
         host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable} if on is None else on
         inventory = world.here() / "hosts.json"  # JSON is YAML
         inventory.write_text(json.dumps({"all": {"hosts": {"target": host}}}))
         book = world.here() / "play.json"
-        book.write_text(json.dumps([{"hosts": "target", "gather_facts": False, "tasks": [*played, write]}]))
+        play = {"hosts": "target", "gather_facts": False, "tasks": [*tasks, write], **more}
+        book.write_text(json.dumps([play]))
         done = subprocess.run(
             [self.playbook, "--inventory", inventory, book],
             env=environment(collections),
@@ -104,9 +120,9 @@ class DisturbedError(AssertionError):
 class Watcher(Controller):
     """One whose tasks must see every process: what they cannot see, they leave alone."""
 
-    def play(self, *tasks: dict[str, Any], **more: Any) -> Played:
+    def _run(self, *args: Any, **more: Any) -> Played:
         """Run tasks as any controller does. Raise DisturbedError."""
-        played = super().play(*tasks, **more)
+        played = super()._run(*args, **more)
         if "short-lived processes" in json.dumps(played.results):
             raise DisturbedError
         return played
