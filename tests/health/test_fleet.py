@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.fleet import Fleet, Machine, fleet
+from tests.fleet import Machine, fleet
+from tests.health.control import DOWN, GONE_ADDRESS, PLAYBOOK, ROOT, Control
 from tests.jobs.hosts import Host, bundle, changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOT = Path(__file__).parents[2]
-COLLECTIONS = ROOT / "ipcops/_collections"
-PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 TEXTFILES = "/var/lib/prometheus/node-exporter"
 PAGE = f"{TEXTFILES}/ipcops.prom"
 POLICY = "[audit]\norphan_age = 0\n"
-GONE_ADDRESS = "192.0.2.1"  # TEST-NET-1 (RFC 5737), where nobody is
-LOGINS = ("/var/log/lastlog", "/var/log/wtmp", "/var/log/btmp", "/var/log/faillog")  # sshd's own
 
 MACHINES = {
     "bare": Machine("trixie"),  # nothing installed, all well
@@ -39,73 +31,6 @@ MACHINES = {
     "python": Machine(),  # has none
     "user": Machine(),  # Ansible comes as somebody who may not become root
 }
-DOWN = "down"
-
-
-class Said(NamedTuple):
-    """What a run of ansible-playbook came to."""
-
-    status: int
-    said: str
-    told: dict[str, Any]
-    """The document."""
-    page: str
-
-    def failures(self, host: str) -> dict[str, dict[str, Any]]:
-        """Return those of a host, by rule, metric or job."""
-        found = self.told["hosts"][host]["report"]["failures"]
-        return {one["rule"] or one["metric"] or one["job"]: one for one in found}
-
-
-class Control:
-    """Who runs Ansible, with nothing of this machine's own settings."""
-
-    def __init__(self, machines: Fleet) -> None:
-        self.fleet, self.place = machines, machines.place
-        self.hosts = {name: Host(box) for name, box in machines.boxes.items()}
-
-    def inventory(self, **groups: tuple[tuple[str, ...], dict[str, Any]]) -> Path:
-        """Return an inventory of all, with the host that is down; each group has members and variables."""
-        whole = self.fleet.inventory()
-        hosts = whole["all"]["hosts"]
-        hosts[DOWN] = {**hosts["bare"], "ansible_host": GONE_ADDRESS, "ansible_timeout": 2}
-        hosts["user"]["ansible_user"] = "ipcops"
-        whole["all"]["children"] = {
-            name: {"hosts": dict.fromkeys(members), "vars": variables} for name, (members, variables) in groups.items()
-        }
-        path = self.place / "hosts.json"
-        path.write_text(json.dumps(whole))
-        return path
-
-    def play(self, book: Path, inventory: Path, *words: str, name: str = "health") -> Said:
-        """Run a playbook that ends in a summary, which is to be called so."""
-        done = self.run(book, inventory, *words)
-        reports = self.place / "ipcops-reports"
-        told = json.loads((reports / f"{name}.json").read_text())
-        page = (reports / f"{name}.txt").read_text()
-        return Said(done.returncode, done.stdout + done.stderr, told, page)
-
-    def run(self, book: Path, inventory: Path, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a playbook."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE", "PYTHON"))}
-        env = {
-            **kept,
-            "HOME": str(self.place),
-            "LC_ALL": "C.UTF-8",
-            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_FORKS": "10",
-        }
-        return subprocess.run(
-            [PLAYBOOK, "--inventory", inventory, book, *words],
-            env=env,
-            cwd=self.place,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
 
 
 def _install(host: Host, *words: str) -> None:
@@ -171,21 +96,12 @@ def control():
 @pytest.fixture(scope="module")
 def said(control):
     """Give what health.yml came to, run once as it is, with a listing of each host before and after."""
-    before = _listings(control)
+    before = control.listings()
     found = control.play(ROOT / "playbooks/health.yml", control.inventory())
-    after = _listings(control)
+    after = control.listings()
     changed = {name: changes(before[name], after[name]) for name in before}
     assert not any(changed.values()), changed
     return found
-
-
-def _listings(control: Control) -> dict[str, dict[str, str]]:
-    with ThreadPoolExecutor(4) as pool:
-        listed = pool.map(lambda host: host.listing(times=True), control.hosts.values())
-        return {
-            name: {path: what for path, what in one.items() if path not in LOGINS}
-            for name, one in zip(control.hosts, listed, strict=True)
-        }
 
 
 # ---------------------------------------------------------------- what was planted is what is told
@@ -275,9 +191,9 @@ def test_nobody_can_be_reached(control):
 
 
 def test_an_audit_of_all_is_summed_up_the_same_way(control):
-    before = _listings(control)
+    before = control.listings()
     found = control.play(ROOT / "playbooks/audit.yml", control.inventory(), name="audit")
-    after = _listings(control)
+    after = control.listings()
     changed = {name: changes(before[name], after[name]) for name in before}
     assert not any(changed.values()), changed
     assert found.status == 2, "some could not be asked"
