@@ -25,7 +25,7 @@ attributes:
     support: none
     description: The modules that send it have it.
 author:
-  - The ipcops contributors
+  - The ipcops contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
