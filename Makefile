@@ -37,7 +37,7 @@ usable = $(shell [ -x $(dir $(1))bin/python ] && [ "$$(cat $(1) 2>/dev/null)" = 
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help audit test test39 lint bench demo docs clean FORCE
+.PHONY: help audit test test39 molecule lint bench demo docs clean FORCE
 
 help: ## List the targets
 	@awk -F ':[^#]*## ' '/^[a-z0-9]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -71,6 +71,11 @@ test39: ## Run the core's tests on a real Python 3.9, where one is at hand
 	else \
 		echo "skipped: tests/core on Python 3.9: no Python 3.9 at hand"; \
 	fi
+
+molecule: ## Run Molecule's scenarios, two at a time (`make test` does, too)
+	@./do --need $(CONTAINER_TOOLS) || echo 'ipcops: no containers, so they are skipped' >&2
+	@$(MAKE) --silent $(DEV)
+	@$(PYTHON) -m pytest tests/molecule $(ARGS)
 
 lint: $(DEV) ## Run ruff and mypy (the tests run them too)
 	@$(PYTHON) -m ruff check

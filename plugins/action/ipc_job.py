@@ -188,9 +188,11 @@ def _plan(
     plan = installation.files(items, _ours(job, places, seen), places, seen)
     timer = f"ipcops-{job}.timer"
     state = seen["timers"].get(timer, {"on": False, "stale": False})
+    here_runs = here.schedule == "systemd" and seen["systemd"]
     metrics = [f"{here.textfiles}/ipcops.prom"] if job == "monitor" else plan.metrics
     plan = plan._replace(
-        start=[timer] if here.schedule == "systemd" and seen["systemd"] and not state["on"] else [],
+        start=[timer] if here_runs and not state["on"] else [],
+        renew=[timer] if here_runs and state["on"] and plan.reload else [],
         stop=[timer] if f"{UNITS}/{timer}" in plan.remove else [],
         reload=plan.reload or state["stale"],
         metrics=metrics,

@@ -32,7 +32,7 @@ attributes:
     support: none
     description: The modules that it carries have it.
 author:
-  - The ipcops contributors
+  - The ipcops contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

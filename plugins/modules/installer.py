@@ -25,7 +25,7 @@ attributes:
     support: none
     description: The modules that send it have it.
 author:
-  - The ipcops contributors
+  - The ipcops contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
@@ -45,7 +45,8 @@ import sys
 
 ARGUMENTS = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
 
-NEW, OLD = ".ipcops-new-", ".ipcops-old-"
+NEW = ".ipcops-new-"
+OLD = ".ipcops-old-"
 """How a file is called that is to come, and one that may have to come back. Cron reads no name with a dot first."""
 RUNS = "/run/systemd/system"
 """A directory where systemd is the first process (sd_booted(3))."""
@@ -606,12 +607,15 @@ def start(request, change):
         why = quiet("daemon-reload")
         if why:
             raise Refusal("systemctl daemon-reload failed: %s" % why)
-    for name in request["start"]:
-        change.undo.append((lambda name: quiet("disable", "--now", name), name))
+    for name, ran in request["start"]:
+        if ran:  # to see whether systemd takes its new file; if not, it runs again when the old one is back
+            change.undo.insert(0, (again, name))
+        else:
+            change.undo.append((lambda name: quiet("disable", "--now", name), name))
         why = quiet("enable", "--now", name)
         if why:
             raise Refusal("%s could not be started: %s" % (name, " ".join(why.split())))
-    return request["start"]
+    return [name for name, ran in request["start"] if not ran]
 
 
 # ------------------------------------------------------------------ the end

@@ -87,7 +87,7 @@ requirements:
 seealso:
   - module: ipcops.linux.ipc_job
 author:
-  - The ipcops contributors
+  - The ipcops contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

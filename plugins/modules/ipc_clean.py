@@ -89,7 +89,7 @@ seealso:
   - module: ipcops.linux.ipc_info
   - module: ipcops.linux.ipc_restore
 author:
-  - The ipcops contributors
+  - The ipcops contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

@@ -83,7 +83,7 @@ requirements:
 seealso:
   - module: ipcops.linux.ipc_summary
 author:
-  - The ipcops contributors
+  - The ipcops contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

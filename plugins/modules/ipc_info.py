@@ -87,7 +87,7 @@ seealso:
   - module: ipcops.linux.ipc_clean
   - module: ipcops.linux.ipc_limits
 author:
-  - The ipcops contributors
+  - The ipcops contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

@@ -114,7 +114,7 @@ requirements:
 seealso:
   - module: ipcops.linux.ipc_agent
 author:
-  - The ipcops contributors
+  - The ipcops contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

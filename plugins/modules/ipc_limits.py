@@ -74,7 +74,7 @@ notes:
 seealso:
   - module: ansible.posix.sysctl
 author:
-  - The ipcops contributors
+  - The ipcops contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

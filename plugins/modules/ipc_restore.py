@@ -41,7 +41,7 @@ requirements:
 seealso:
   - module: ipcops.linux.ipc_clean
 author:
-  - The ipcops contributors
+  - The ipcops contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

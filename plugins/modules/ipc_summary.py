@@ -51,7 +51,7 @@ notes:
 seealso:
   - module: ipcops.linux.ipc_health
 author:
-  - The ipcops contributors
+  - The ipcops contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

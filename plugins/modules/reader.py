@@ -44,7 +44,7 @@ attributes:
     support: none
     description: It changes nothing.
 author:
-  - The ipcops contributors
+  - The ipcops contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

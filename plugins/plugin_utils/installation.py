@@ -67,6 +67,8 @@ class Plan(NamedTuple):
     agent: bool = False
     """Whether it is unpacked anew."""
     start: Sequence[str] = ()
+    renew: Sequence[str] = ()
+    """Timers that run, and whose files change."""
     stop: Sequence[str] = ()
     reload: bool = False
     make: Sequence[str] = ()

@@ -53,7 +53,7 @@ class Installer(Carrier):
         """Do it, or in check mode nothing; return what was done besides the files of the plan."""
         if not plan.changes or self._task.check_mode:
             return {"made": plan.make, "copies": [], "started": plan.start, "stopped": plan.stop}
-        touched = {*plan.written, *plan.remove, *plan.copy}
+        touched = {*plan.written, *plan.remove, *plan.copy} & set(seen["files"])
         request: dict[str, Any] = {
             "lib": places.lib,
             "record": seen["record"],
@@ -71,7 +71,7 @@ class Installer(Carrier):
             "metrics": plan.metrics,
             "systemd": seen["systemd"],
             "reload": plan.reload,
-            "start": plan.start,
+            "start": [(name, name not in plan.start) for name in [*plan.start, *plan.renew]],
             "stop": plan.stop,
             "rmdir": plan.rmdir,
         }

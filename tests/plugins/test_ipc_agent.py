@@ -1,4 +1,4 @@
-"""ipc_agent on real hosts, reached by ssh: it comes, stays, repairs, refuses, puts back, goes, and agrees with install.sh."""
+"""ipc_agent on hosts reached by ssh: it comes, repairs, refuses, puts back, goes, and agrees with install.sh."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_an_older_version_is_upgraded(bare):
     older = f"echo '# of old' >>{LIB}/install.sh; echo old >{LIB}/ipc-old.sh; rm -rf {LIB}/agent/core/rules"
     bare.sh(
         f"{older}; cd {LIB} && for path in install.sh ipc-old.sh; do "
-        f"sed -i \"\\|{tab}{LIB}/$path$|d\" installed; "
+        f'sed -i "\\|{tab}{LIB}/$path$|d" installed; '
         f"printf '%s\\t%s\\n' \"$(sha256sum <$path | cut -d ' ' -f 1)\" {LIB}/$path >>installed; done"
     )
     result = bare.play(agent()).result
@@ -244,7 +244,13 @@ def test_a_run_that_was_killed_is_finished_by_the_next(bare):
     assert not result["failed"], result["msg"]
     verified(bare)
     assert bare.sh("ls -A /etc/ipcops").stdout == "ipcops.conf\n"
-    assert bare.sh(f"ls -A {LIB}").stdout.split() == ["agent", "install.sh", "installed", "ipcops-agent.pyz", "unpacked.sha256"]
+    assert bare.sh(f"ls -A {LIB}").stdout.split() == [
+        "agent",
+        "install.sh",
+        "installed",
+        "ipcops-agent.pyz",
+        "unpacked.sha256",
+    ]
 
 
 # ---------------------------------------------------------------- refusals
@@ -285,7 +291,7 @@ def test_wrong_options_are_refused(bare):
 
 
 def test_who_is_not_root_is_told_to_become(bare):
-    ordinary = "#!/bin/sh\nexec setpriv --reuid 1500 --regid 1500 --clear-groups /usr/bin/python3 \"$@\"\n"
+    ordinary = '#!/bin/sh\nexec setpriv --reuid 1500 --regid 1500 --clear-groups /usr/bin/python3 "$@"\n'
     bare.sh('printf %s "$1" >/opt/python3; chmod 755 /opt/python3', ordinary)
     (result,) = unchanged(bare, {**agent(), "vars": {"ansible_python_interpreter": "/opt/python3"}})
     bare.sh("rm /opt/python3")
