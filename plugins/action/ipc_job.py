@@ -69,9 +69,6 @@ class ActionModule(Installer):
             exporter=job == "monitor" and "textfiles" not in options["settings"],
             policy=options["policy_path"],
         )
-        if options["state"] == "absent":
-            return self.remove(job, places, seen, task_vars)
-        warnings = self.require(places, extras, seen)
         said = seen["policy_state"]
         if said and said != places.state:
             if "state_dir" in self._task.args:
@@ -80,6 +77,9 @@ class ActionModule(Installer):
                     " Nothing was done"
                 )
             return self.work({**options, "state_dir": said}, task_vars)
+        if options["state"] == "absent":
+            return self.remove(job, places, seen, task_vars)
+        warnings = self.require(places, extras, seen)
         here = Here(_schedule(options, seen), _textfiles(options, seen))
         plan = _plan(options, here, places, extras, seen)
         done = self.carry_out(plan, places, seen, task_vars)
