@@ -57,7 +57,7 @@ class ActionModule(Installer):
             texts=[one.path for one in items] if self._task.diff or policy is None else [],
             agent={"tree": places.tree, "sums": places.sums},
             find_python=shipment.python_finder(),
-            policy="",
+            litter=[f"{places.lib}/new/*"],
         )
         found = seen["files"].get(path)
         if policy is None and found and found["digest"]:
@@ -68,6 +68,9 @@ class ActionModule(Installer):
         if not seen["python"].get("path"):
             raise AnsibleActionFail(f"{seen['python']['why']}. Nothing was done")
         plan = plan_of(items, places, seen, keep=path if policy is None else None)
+        # What install.sh laid there beside files that had been edited, and are not any more.
+        stale = [one for one in seen["litter"] if policy is not None or not path.endswith(one.rpartition("/new")[2])]
+        plan = plan._replace(remove=[*plan.remove, *stale], rmdir=[f"{places.lib}/new"])
         done = self.carry_out(plan, places, seen, task_vars)
         return {**self.told(plan, places, seen, done), "policy": {"path": path, "managed": policy is not None}}
 

@@ -46,8 +46,9 @@ import sys
 ARGUMENTS = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
 
 NEW = ".ipcops-new-"
+"""How a file is called that is to come. Cron reads no name with a dot first."""
 OLD = ".ipcops-old-"
-"""How a file is called that is to come, and one that may have to come back. Cron reads no name with a dot first."""
+"""Likewise one that may have to come back."""
 RUNS = "/run/systemd/system"
 """A directory where systemd is the first process (sd_booted(3))."""
 
@@ -372,10 +373,10 @@ def remove(path):
 
 def apply(request):
     """Do what a *request* says, or nothing; return what was done. Raise Refusal."""
-    unchanged(request)
     change = Change()
     try:
         with held(request):
+            unchanged(request)
             answer = carry_out(request, change)
         change.finish()
     except (OSError, Refusal) as error:
@@ -410,19 +411,23 @@ def unchanged(request):
 
 
 class held:  # noqa: N801 - as a function that is used in "with"
-    """No job runs meanwhile: their locks are ours (templates/shell/job.sh.j2)."""
+    """No job runs meanwhile, their locks are ours (templates/shell/job.sh.j2); nor does another of us."""
 
     def __init__(self, request):
-        self.pattern, self.seconds, self.files = request["locks"], request["wait"], []
+        self.lib, self.pattern, self.seconds, self.files = request["lib"], request["locks"], request["wait"], []
 
     def __enter__(self):
         import fcntl
         import glob
+        import os
         import time
 
         end = time.monotonic() + self.seconds
-        for path in sorted(glob.glob(self.pattern)):
-            file = open(path, "ab")
+        place = os.path.dirname(self.lib)
+        while not os.path.isdir(place):
+            place = os.path.dirname(place)
+        for path in [place] + sorted(glob.glob(self.pattern)):
+            file = os.open(path, os.O_RDONLY)
             self.files.append(file)
             while True:
                 try:
@@ -432,12 +437,15 @@ class held:  # noqa: N801 - as a function that is used in "with"
                     busy = time.monotonic() > end
                 if busy:
                     self.__exit__()
-                    raise Refusal("a job has been running for %d s (%s); try again later" % (self.seconds, path))
+                    what = "another installation" if path == place else "a job"
+                    raise Refusal("%s has been running for %d s (%s); try again later" % (what, self.seconds, path))
                 time.sleep(0.1)
 
     def __exit__(self, *error):
+        import os
+
         for file in self.files:
-            file.close()
+            os.close(file)
 
 
 def carry_out(request, change):

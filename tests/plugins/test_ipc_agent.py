@@ -183,6 +183,11 @@ def test_what_install_sh_installed_is_taken_over(bare):
 def test_an_older_version_is_upgraded(bare):
     bare.bring(bundle(whole_machine=False))
     bare.install("--cron")
+    bare.sh(f"echo '# mine' >>{POLICY}")
+    bare.bring(bundle(policy=MINE, whole_machine=False))
+    bare.install()
+    new = f"{LIB}/new/ipcops.conf"
+    assert bare.text(new) == MINE
     tab = "\t"
     older = f"echo '# of old' >>{LIB}/install.sh; echo old >{LIB}/ipc-old.sh; rm -rf {LIB}/agent/core/rules"
     bare.sh(
@@ -194,7 +199,11 @@ def test_an_older_version_is_upgraded(bare):
     assert set(result["installed"]) == {f"{LIB}/install.sh", f"{LIB}/agent"}
     assert (result["removed"], result["backups"]) == ([f"{LIB}/ipc-old.sh"], [])
     verified(bare)
+    assert bare.text(new) == MINE, "the policy is not ours to decide"
     assert not bare.play(agent()).result["changed"]
+    result = bare.play(agent(policy=MINE)).result
+    assert result["removed"] == [new]
+    assert bare.sh(f"ls -d {LIB}/new", check=False).stdout == ""
 
 
 DAMAGE = (
