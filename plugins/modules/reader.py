@@ -112,13 +112,27 @@ def main():
 def read(path):
     """Return the text of a file, nothing where there is none, or why it could not be read."""
     try:
-        with open(path, "rb") as file:
-            content = file.read(MOST + 1)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # nobody can have us wait at a FIFO
+        try:
+            content = whole(descriptor)
+        finally:
+            os.close(descriptor)
     except (IOError, OSError) as error:  # noqa: UP024  # two classes in Python 2
         return {} if error.errno == 2 else {"why": error.strerror}
     if len(content) > MOST:
         return {"why": "it has more than %d bytes" % MOST}
     return {"text": content.decode("utf-8", "replace")}
+
+
+def whole(descriptor):
+    chunks, size = [], 0
+    while size <= MOST:
+        chunk = os.read(descriptor, 1 << 20)
+        if not chunk:
+            break
+        chunks.append(chunk)
+        size += len(chunk)
+    return b"".join(chunks)
 
 
 def recorded(lib):

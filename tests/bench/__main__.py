@@ -15,6 +15,7 @@ from . import (
     everything,
     fleet_health,
     fleet_limits,
+    fleet_site,
     growth,
     limits,
     many_objects,
@@ -28,7 +29,7 @@ BENCHMARKS = {
     module.NAME: module
     for module in (
         many_objects, all_findings, growth, processes, everything, quiet, agent, monitoring, cleaning, limits,
-        fleet_limits, fleet_health,
+        fleet_limits, fleet_health, fleet_site,
     )
 }
 

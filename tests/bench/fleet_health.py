@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.fleet import Fleet, Machine, fleet
 from tests.jobs.hosts import Host, bundle
 
-from .harness import ROOT, BenchError, Figure, Result, Timing, environment, progress
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from .harness import ROOT, BenchError, Figure, Result, Timing, progress
+from .plays import PLAYBOOK, timed
 
 NAME = "fleet-health"
 ROUNDS = 5
@@ -41,14 +33,13 @@ SOURCES = {FRESH: "monitor", KERNEL: "kernel", CARRIED: "kernel"}
 
 def run(rounds: int) -> Result:
     """Compare whole runs of ansible-playbook, one after the other in each round."""
-    playbook = Path(sys.executable).with_name("ansible-playbook")
-    if not playbook.exists():
+    if not PLAYBOOK.exists():
         message = "ansible-core is not installed"
         raise BenchError(message)
     try:
         with fleet({f"host{number}": Machine() for number in range(1, HOSTS + 1)}) as hosts:
             _install(hosts)
-            return _run(rounds, hosts, playbook)
+            return _run(rounds, hosts)
     except (pytest.skip.Exception, pytest.fail.Exception) as error:
         raise BenchError(str(error)) from error
 
@@ -67,7 +58,7 @@ def _install(hosts: Fleet) -> None:
         list(pool.map(install, hosts.boxes))
 
 
-def _run(rounds: int, hosts: Fleet, playbook: Path) -> Result:
+def _run(rounds: int, hosts: Fleet) -> Result:
     inventory = hosts.write_inventory()
     ping = hosts.place / "ping.json"
     tasks = [{"ansible.builtin.ping": {}}]
@@ -77,7 +68,7 @@ def _run(rounds: int, hosts: Fleet, playbook: Path) -> Result:
     for turn in range(-1, rounds):  # the first warms the caches up
         for name in list(VARIABLES)[:: -1 if turn % 2 else 1]:
             book = ping if name == PING else ROOT / "playbooks/health.yml"
-            seconds, cpu = _timed(playbook, hosts.place, [inventory, book], VARIABLES[name])
+            seconds, cpu = timed(inventory, book, HOSTS, VARIABLES[name])
             if name != PING:
                 _check(hosts, SOURCES[name])
             if turn >= 0:
@@ -93,32 +84,6 @@ def _run(rounds: int, hosts: Fleet, playbook: Path) -> Result:
         median = sorted(spent[name])[rounds // 2] * 1e3
         result.notes.append(f"{name}: {median:.0f} ms of the controller's processors for each host")
     return result
-
-
-def _timed(playbook: Path, place: Path, words: list[Path], variables: Mapping[str, object]) -> tuple[float, float]:
-    """Return wall seconds and processor seconds of a run, with all that it started on this side."""
-    env = environment() | {
-        "HOME": str(place),
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "ipcops/_collections"),
-        "ANSIBLE_FORKS": str(HOSTS),
-    }
-    command = [playbook, "--extra-vars", json.dumps(variables), "--inventory", *words]
-    with (place / "output").open("w+b") as output:
-        start = time.monotonic()
-        process = subprocess.Popen(command, env=env, cwd=place, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            raise
-        seconds = time.monotonic() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            output.seek(0)
-            said = output.read().decode().strip().splitlines()
-            message = f"status {process.returncode}: {' / '.join(said[-HOSTS - 6 :])}"
-            raise BenchError(message)
-    return seconds, usage.ru_utime + usage.ru_stime
 
 
 def _check(hosts: Fleet, source: str) -> None:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from tests.fleet import Fleet, Machine, fleet
 
-from .harness import LIMIT, ROOT, BenchError, Figure, Result, Timing, environment, progress
+from .harness import LIMIT, ROOT, BenchError, Figure, Result, Timing, progress
 from .limits import TASKS as BESIDE
 from .limits import VALUES
+from .plays import PLAYBOOK, timed
 
 NAME = "fleet-limits"
 ROUNDS = 3
@@ -34,18 +30,17 @@ FRESH = f"rm -rf {FILES} /var/lib/ipcops; cd /proc/sys; while read -r key value;
 
 def run(rounds: int) -> Result:
     """Compare whole runs of ansible-playbook: from a fresh host, and once more."""
-    playbook = Path(sys.executable).with_name("ansible-playbook")
-    if not playbook.exists() or importlib.util.find_spec("ansible_collections.ansible.posix") is None:
+    if not PLAYBOOK.exists() or importlib.util.find_spec("ansible_collections.ansible.posix") is None:
         message = "ansible.posix is not installed: pip install --editable '.[bench]'"
         raise BenchError(message)
     try:
         with fleet({f"host{number}": Machine() for number in range(1, HOSTS + 1)}) as hosts:
-            return _run(rounds, hosts, playbook)
+            return _run(rounds, hosts)
     except (pytest.skip.Exception, pytest.fail.Exception) as error:
         raise BenchError(str(error)) from error
 
 
-def _run(rounds: int, hosts: Fleet, playbook: Path) -> Result:
+def _run(rounds: int, hosts: Fleet) -> Result:
     inventory = hosts.write_inventory(variables={"values": VALUES, "ipc_limits_values": VALUES})
     loop = hosts.place / "loop.json"
     play = {"hosts": "all", "gather_facts": False, "become": True}
@@ -58,7 +53,7 @@ def _run(rounds: int, hosts: Fleet, playbook: Path) -> Result:
         for name, book in list(books.items())[:: -1 if turn % 2 else 1]:
             _make_fresh(hosts, defaults)
             for which in (FIRST, SECOND):
-                seconds, cpu = _timed(playbook, inventory, book)
+                seconds, cpu = timed(inventory, book, HOSTS)
                 _check(hosts)
                 if turn >= 0:
                     timings[f"{name}, {which}"].seconds.append(seconds)
@@ -78,32 +73,6 @@ def _run(rounds: int, hosts: Fleet, playbook: Path) -> Result:
         )
     result.notes.append(f"{LOOP} takes all hosts at once, {OURS} first one, then a tenth, then the others")
     return result
-
-
-def _timed(playbook: Path, inventory: Path, book: Path) -> tuple[float, float]:
-    """Return wall seconds and processor seconds of a run, with all that it started on this side."""
-    env = environment() | {
-        "HOME": str(inventory.parent),
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "ipcops/_collections"),
-        "ANSIBLE_FORKS": str(HOSTS),
-    }
-    command = [playbook, "--inventory", inventory, book]
-    with (inventory.parent / "output").open("w+b") as output:
-        start = time.monotonic()
-        process = subprocess.Popen(command, env=env, cwd="/", stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            raise
-        seconds = time.monotonic() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            output.seek(0)
-            said = output.read().decode().strip().splitlines()
-            message = f"{book.name}: status {process.returncode}: {' / '.join(said[-HOSTS - 6 :])}"
-            raise BenchError(message)
-    return seconds, usage.ru_utime + usage.ru_stime
 
 
 def _values(hosts: Fleet) -> str:

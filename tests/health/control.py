@@ -92,7 +92,7 @@ class Control:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
 
     def listings(self) -> dict[str, dict[str, str]]:

@@ -183,6 +183,16 @@ def test_a_fleet_that_is_well_passes(control):
     assert "2 well, 0 with something to mend" in found.page
 
 
+def test_the_example_of_the_role_is_a_playbook(control):
+    text = (ROOT / "roles/ipc_health/README.md").read_text().partition("## Example playbook")[2]
+    book = control.place / "example.yml"
+    book.write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    inventory = control.inventory(databases=(("watched", "full"), {}))
+    well, unwell = (control.run(book, inventory, "--limit", name) for name in ("watched", "full"))
+    assert (well.returncode, unwell.returncode) == (0, 2)
+    assert "fix: Remove orphans, or raise kernel.shmmni" in unwell.stdout
+
+
 def test_nobody_can_be_reached(control):
     found = control.play(ROOT / "playbooks/health.yml", control.inventory(), "--limit", DOWN)
     assert found.status == 2

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from tests import world
 from tests.kernel.admin import Admin
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ROOT = Path(__file__).parents[2]
 COLLECTIONS = ROOT / "ipcops/_collections"
 PREFIX = "ipcops.linux."
+MOST_TRIES = 5
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 
 
@@ -49,9 +54,10 @@ def call(
 class Controller(Admin):
     """Root of a world where nobody else's sysctl files are, who runs Ansible on the machine itself."""
 
-    def __init__(self, text: str = "") -> None:
+    def __init__(self, text: str = "", playbook: Path = PLAYBOOK) -> None:
         super().__init__(text)
-        if not PLAYBOOK.exists():
+        self.playbook = playbook
+        if not playbook.exists():
             pytest.skip("ansible-core is not installed")
         world.mount("tmpfs", "/etc/sysctl.d", "tmpfs", data="mode=755")
 
@@ -59,25 +65,41 @@ class Controller(Admin):
         self, *tasks: dict[str, Any], collections: Path = COLLECTIONS, on: dict[str, Any] | None = None
     ) -> Played:
         """Run tasks one after the other, whatever becomes of each: here, under our policy, or *on* another host."""
-        results = world.here() / "results.json"
         ours = {"policy": self.policy} if on is None else {}
         played = []
         for number, one in enumerate(tasks):
             (module,) = [name for name in one if name.startswith(PREFIX)]
             options = {**ours, **one[module]}
             played.append({**one, module: options, "register": f"r{number}", "ignore_errors": True})
-        told = "[" + ", ".join(f"r{number}" for number in range(len(tasks))) + "]"
+        return self._run(played, ", ".join(f"r{number}" for number in range(len(tasks))), collections, on)
+
+    def run_book(self, tasks: list[dict[str, Any]], told: str) -> list[dict[str, Any]]:
+        """Run tasks as they are, under our policy, here; return the variables that are to be *told*."""
+        names = ("ipc_info", "ipc_clean", "ipc_restore", "ipc_limits")
+        defaults = {PREFIX + name: {"policy": self.policy} for name in names}
+        return self._run(tasks, told, module_defaults=defaults).results
+
+    def _run(
+        self,
+        tasks: list[dict[str, Any]],
+        told: str,
+        collections: Path = COLLECTIONS,
+        on: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> Played:
+        results = world.here() / "results.json"
         write = {
-            "ansible.builtin.copy": {"content": "{{ %s | to_json }}" % told, "dest": str(results)},
+            "ansible.builtin.copy": {"content": "{{ [%s] | to_json }}" % told, "dest": str(results)},
             "delegate_to": "localhost",
         }
         host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable} if on is None else on
         inventory = world.here() / "hosts.json"  # JSON is YAML
         inventory.write_text(json.dumps({"all": {"hosts": {"target": host}}}))
         book = world.here() / "play.json"
-        book.write_text(json.dumps([{"hosts": "target", "gather_facts": False, "tasks": [*played, write]}]))
+        play = {"hosts": "target", "gather_facts": False, "tasks": [*tasks, write], **more}
+        book.write_text(json.dumps([play]))
         done = subprocess.run(
-            [PLAYBOOK, "--inventory", inventory, book],
+            [self.playbook, "--inventory", inventory, book],
             env=environment(collections),
             cwd=world.here(),
             stdin=subprocess.DEVNULL,
@@ -89,6 +111,44 @@ class Controller(Admin):
         said = done.stdout + done.stderr
         assert done.returncode == 0, said
         return Played(json.loads(results.read_text()), said)
+
+
+class DisturbedError(AssertionError):
+    """Other tests started and ended processes so fast that the core could not see whether they hold anything."""
+
+
+class Watcher(Controller):
+    """One whose tasks must see every process: what they cannot see, they leave alone."""
+
+    def _run(self, *args: Any, **more: Any) -> Played:
+        """Run tasks as any controller does. Raise DisturbedError."""
+        played = super()._run(*args, **more)
+        if "short-lived processes" in json.dumps(played.results):
+            raise DisturbedError
+        return played
+
+
+def undisturbed(**options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Run a test in a world of its own as in_world() does, and in another one if it was disturbed."""
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        run = world.in_world(**options)(test)
+
+        @functools.wraps(test)
+        def patiently(*args: Any, **kwargs: Any) -> None:
+            for _ in range(MOST_TRIES - 1):
+                try:
+                    run(*args, **kwargs)
+                except pytest.fail.Exception as failure:
+                    if DisturbedError.__name__ not in str(failure):
+                        raise
+                else:
+                    return
+            run(*args, **kwargs)
+
+        return patiently
+
+    return decorate
 
 
 def environment(collections: Path = COLLECTIONS) -> dict[str, str]:

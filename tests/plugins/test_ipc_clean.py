@@ -11,9 +11,9 @@ import pytest
 from tests import world
 from tests.kernel.admin import HARSHEST, named, there
 from tests.kernel.cleaner import contents, plant
-from tests.plugins.play import Controller, call
+from tests.plugins.play import Watcher, call, undisturbed
 from tests.plugins.test_ipc_limits import pythons
-from tests.world import GONE, here, in_world
+from tests.world import GONE, here
 
 SETTLED = 5  # seconds after which nothing counts as used just now
 REASON_KEYS = {"section", "reasons", "confidence", "expect", "backup"}
@@ -30,10 +30,10 @@ def live() -> int:
     return world.spawn(attached).value
 
 
-def leaks() -> Controller:
+def leaks() -> Watcher:
     """Return an administrator of a world where one object of each kind was left, beside a live one."""
     world.needs_root()
-    controller = Controller(HARSHEST)
+    controller = Watcher(HARSHEST)
     world.as_uid(GONE, plant)
     live()
     world.later(SETTLED)
@@ -47,7 +47,7 @@ def names(objects: list[dict]) -> set:
 # ---------------------------------------------------------------- plan, removal, and the way back
 
 
-@in_world(timeout=200, mqueue=True)
+@undisturbed(timeout=200, mqueue=True)
 def test_planned_approved_removed_and_put_back():
     controller = leaks()
     before, everything = contents(), there()
@@ -98,7 +98,7 @@ def test_planned_approved_removed_and_put_back():
     assert contents() == before
 
 
-@in_world(timeout=120, mqueue=True)
+@undisturbed(timeout=120, mqueue=True)
 def test_what_would_come_back_is_only_told():
     controller = leaks()
     (batch,) = controller.play(call("ipc_clean")).result["backup"]["names"]
@@ -110,7 +110,7 @@ def test_what_would_come_back_is_only_told():
     assert (controller.state / "journal.jsonl").read_bytes() == journal
 
 
-@in_world(timeout=120, mqueue=True)
+@undisturbed(timeout=120, mqueue=True)
 def test_nothing_comes_back_over_what_is_there():
     controller = leaks()
     (batch,) = controller.play(call("ipc_clean")).result["backup"]["names"]
@@ -134,7 +134,7 @@ def test_nothing_comes_back_over_what_is_there():
     assert Path("/dev/shm/sem.leak").read_bytes() == b"another one"
 
 
-@in_world(timeout=120, mqueue=True)
+@undisturbed(timeout=120, mqueue=True)
 def test_what_was_set_is_undone():
     controller = leaks()
     world.shm_file("open", mode=0o666)
@@ -150,7 +150,7 @@ def test_what_was_set_is_undone():
 # ---------------------------------------------------------------- a world that is not as the plan has it
 
 
-@in_world(timeout=120, mqueue=True)
+@undisturbed(timeout=120, mqueue=True)
 def test_nothing_outside_the_plan_goes():
     controller = leaks()
     plan = controller.play(call("ipc_clean", kinds=["shm", "sem"], check=True)).result["plan"]
@@ -166,7 +166,7 @@ def test_nothing_outside_the_plan_goes():
     assert {kind for kind, _ in there()} >= {"msg", "posix-shm", "posix-sem", "posix-mq"}
 
 
-@in_world(timeout=120, mqueue=True)
+@undisturbed(timeout=120, mqueue=True)
 def test_what_changed_since_stays_and_fails():
     controller = leaks()
     planned = controller.play(call("ipc_clean", kinds=["shm"], check=True)).result
@@ -185,7 +185,7 @@ def test_what_changed_since_stays_and_fails():
     assert ("shm", used) in there()
 
 
-@in_world(timeout=120, mqueue=True)
+@undisturbed(timeout=120, mqueue=True)
 def test_a_plan_of_another_world_is_refused():
     controller = leaks()
     plan = controller.play(call("ipc_clean", check=True)).result["plan"]
@@ -217,7 +217,7 @@ def test_a_plan_of_another_world_is_refused():
     assert there() == before
 
 
-@in_world(timeout=120, mqueue=True)
+@undisturbed(timeout=120, mqueue=True)
 def test_named_objects_go_whatever_their_age_and_stay_in_use():
     controller = leaks()
     used = live_id()
@@ -239,7 +239,7 @@ def live_id() -> int:
     return row["shmid"]
 
 
-@in_world(timeout=120, mqueue=True)
+@undisturbed(timeout=120, mqueue=True)
 def test_narrowed_bounded_and_without_backup():
     controller = leaks()
     elsewhere = here() / "elsewhere"
@@ -259,7 +259,7 @@ def test_narrowed_bounded_and_without_backup():
     assert names(back["restored"]) == {("posix-shm", "/psm_leak")}
 
 
-@in_world(timeout=120)
+@undisturbed(timeout=120)
 def test_nobody_is_told_in_check_mode():
     controller = leaks()
     log = here() / "mail"
@@ -316,7 +316,7 @@ BAD = [
 ]
 
 
-@in_world(timeout=300)
+@undisturbed(timeout=300)
 def test_bad_input_is_refused_in_one_line():
     controller = leaks()
     before = there()
@@ -330,9 +330,9 @@ def test_bad_input_is_refused_in_one_line():
     assert "Traceback" not in played.said
 
 
-@in_world(timeout=120)
+@undisturbed(timeout=120)
 def test_odd_names_come_back_as_they_were():
-    controller = Controller(HARSHEST)
+    controller = Watcher(HARSHEST)
     name = "psm_ü💀 \udcff\\\udc80\udcfe{{ x }}'\"$(id)\n"
     odd = name.replace("\udcff", r"\udcff").replace("\udc80", r"\udc80").replace("\udcfe", r"\udcfe")
     world.as_uid(GONE, lambda: world.shm_file(name, b"odd"))
@@ -353,7 +353,7 @@ def test_odd_names_come_back_as_they_were():
     assert there() == {("posix-shm", f"/{name}")}
 
 
-@in_world(timeout=120)
+@undisturbed(timeout=120)
 def test_a_python_that_is_too_old_is_told_so():
     old = pythons("2.7", "3.6", "3.7", "3.8")
     if not old:

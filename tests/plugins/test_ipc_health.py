@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -137,6 +138,17 @@ def test_a_job_that_failed_is_told():
     found = {one["job"]: one["what"] for one in result["report"]["failures"]}
     assert found["cleanup"].startswith("failed with status 4, ")
     assert found["health"].startswith("what it noted of its last run is damaged")
+
+
+@in_world(timeout=200)
+def test_a_page_that_would_block_or_is_endless_is_told():
+    os.mkfifo(here() / "ipcops.prom")
+    (piped,), _ = play({"fail": False})
+    (here() / "ipcops.prom").unlink()
+    (here() / "ipcops.prom").symlink_to("/dev/zero")
+    (endless,), _ = play({"fail": False})
+    assert "is damaged" in " ".join(one["what"] for one in piped["report"]["failures"])
+    assert "it has more than 4000000 bytes" in " ".join(one["what"] for one in endless["report"]["failures"])
 
 
 @in_world(timeout=200)

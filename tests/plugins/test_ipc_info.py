@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests import world
-from tests.plugins.play import Controller, call
-from tests.world import GONE, in_world
+from tests.plugins.play import Watcher, call, undisturbed
+from tests.world import GONE
 
 NOW = "[audit]\norphan_age = 0\n"
 VARYING = ("scan", "host")
@@ -21,9 +21,9 @@ def leak() -> int:
     return world.as_uid(GONE, lambda: world.shmget(4096, key=0x5EED))
 
 
-@in_world(timeout=120, mqueue=True)
+@undisturbed(timeout=120, mqueue=True)
 def test_all_that_the_command_line_says_in_one_task():
-    controller = Controller(NOW)
+    controller = Watcher(NOW)
     shmid = leak()
     world.later(5)
     row = world.table("shm")[0]
@@ -53,9 +53,9 @@ def test_all_that_the_command_line_says_in_one_task():
     assert not controller.state.exists()
 
 
-@in_world(timeout=120, mqueue=True)
+@undisturbed(timeout=120, mqueue=True)
 def test_narrowed():
-    controller = Controller(NOW)
+    controller = Watcher(NOW)
     shmid = leak()
     world.as_uid(GONE, lambda: world.shm_file("psm_leak"))
     mine = world.shmget(4096)
@@ -77,7 +77,7 @@ def test_narrowed():
     assert {row["shmid"] for row in world.table("shm")} == {shmid, mine}
 
 
-@in_world(timeout=120)
+@undisturbed(timeout=120)
 def test_what_could_not_be_seen_is_a_failure_where_all_is_asked_for():
     if not shutil.which("su"):
         pytest.skip("su is not installed")
@@ -85,7 +85,7 @@ def test_what_could_not_be_seen_is_a_failure_where_all_is_asked_for():
     new_enough = [python, "-c", "import sys; sys.exit(sys.version_info < (3, 9))"]
     if not os.path.exists(python) or subprocess.run(new_enough, check=False).returncode:
         pytest.skip(f"{python} is older than 3.9, or not there")
-    controller = Controller()
+    controller = Watcher()
     leak()
 
     def as_nobody(**options: object) -> dict:
@@ -108,9 +108,9 @@ def test_what_could_not_be_seen_is_a_failure_where_all_is_asked_for():
     assert not complete["failed"], complete["msg"]
 
 
-@in_world(timeout=120)
+@undisturbed(timeout=120)
 def test_a_host_without_ipc_is_told():
-    controller = Controller()
+    controller = Watcher()
     world.mount("tmpfs", "/proc/sysvipc", "tmpfs")
     result = controller.play(call("ipc_info", kinds=["shm"])).result
     assert result["failed"]

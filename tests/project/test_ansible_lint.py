@@ -28,7 +28,7 @@ def complaints(*command: str | Path, home: Path, cwd: Path = ROOT) -> str:
     env = clean_environment(ANSIBLE_HOME=str(home), XDG_CACHE_HOME=str(home), NO_COLOR="1")
     env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"  # ansible-lint runs ansible-playbook
     done = subprocess.run(
-        command, cwd=cwd, env=env, check=False, capture_output=True, text=True, timeout=5 * MINUTE
+        command, cwd=cwd, env=env, check=False, capture_output=True, text=True, timeout=10 * MINUTE
     )
     return done.stdout + done.stderr if done.returncode else ""
 
