@@ -334,10 +334,17 @@ class Change:
 
         self.undo.append((back, path))
 
-    def finish(self):
-        """Forget how it was."""
+    def finish(self, directories):
+        """Forget how it was, and remove those *directories* that are empty then. All is done; the rest can wait."""
+        import contextlib
+        import os
+
         for path in self.old:
-            remove(path)
+            with contextlib.suppress(OSError):
+                remove(path)
+        for path in directories:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
 
     def put_back(self):
         """Undo everything, the last first; return what could not be."""
@@ -378,13 +385,13 @@ def apply(request):
         with held(request):
             unchanged(request)
             answer = carry_out(request, change)
-        change.finish()
     except (OSError, Refusal) as error:
         why = failure(error) if isinstance(error, OSError) else str(error)
     except BaseException:
         put_back(request, change)
         raise
     else:
+        change.finish(request["rmdir"])
         return answer
     left = put_back(request, change)
     if left:
@@ -449,7 +456,6 @@ class held:  # noqa: N801 - as a function that is used in "with"
 
 
 def carry_out(request, change):
-    import os
 
     sweep(request)
     for path, mode in request["directories"]:
@@ -478,9 +484,6 @@ def carry_out(request, change):
     directories = {path for kind, path in lines(request["record"]) if kind == "directory"} | set(change.made)
     final += [("directory", path) for path in sorted(directories)]
     write_record(change, record, final + [("metrics", path) for path in request["metrics"]])
-    for path in request["rmdir"]:
-        if os.path.isdir(path) and not os.listdir(path):
-            os.rmdir(path)
     return {"made": change.made, "copies": copies, "started": started, "stopped": stopped}
 
 

@@ -70,6 +70,7 @@ class Reached(Host):
             "ansible_connection": "ssh",
             "ansible_user": "root",
             "ansible_pipelining": True,
+            "ansible_ssh_use_tty": False,  # a terminal would be written to lastlog and wtmp
             "ansible_ssh_common_args": f"-F {place / 'ssh.conf'}",
             "ansible_python_interpreter": "/usr/bin/python3",
         }

@@ -373,14 +373,17 @@ def test_what_fails_when_half_is_done_is_put_back(bare):
     verified(bare)
 
 
-def test_a_job_at_work_is_waited_for(bare):
+@pytest.mark.parametrize(
+    ("lock", "what"), [("/var/lib/ipcops/jobs/cleanup.lock", "a job"), ("/usr/local/lib", "another installation")]
+)
+def test_who_is_at_work_is_waited_for(bare, lock, what):
     bare.play(agent(), job("cleanup", schedule="cron"))
-    lock = "/var/lib/ipcops/jobs/cleanup.lock"
-    bare.sh(f"touch {lock}; nohup flock {lock} sh -c 'echo $$ >/run/held; exec sleep 60' >/dev/null 2>&1 &")
+    bare.sh("touch /var/lib/ipcops/jobs/cleanup.lock")
+    bare.sh("nohup flock \"$1\" sh -c 'echo $$ >/run/held; exec sleep 60' >/dev/null 2>&1 &", lock)
     bare.wait(lambda: bare.text("/run/held"), "the lock", 10)
     try:
         (result,) = unchanged(bare, agent(policy=MINE, wait=1))
-        assert f"a job has been running for 1 s ({lock}); try again later" in result["msg"]
+        assert f"{what} has been running for 1 s ({lock}); try again later" in result["msg"]
     finally:
         bare.sh("kill $(cat /run/held); rm /run/held")
     assert bare.play(agent(policy=MINE)).result["changed"]
