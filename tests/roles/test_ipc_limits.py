@@ -162,3 +162,14 @@ def test_the_policys_own_profiles_count_where_that_was_asked_for():
     assert exported()["skipped"]
     assert role(controller, use_policy=True).status == 0
     assert values()["msgmnb"] == "65536"
+
+
+@in_world(timeout=120)
+def test_one_task_reaches_a_host():
+    controller = Controller()
+    target = {**LOCAL, "ipc_limits_policy": controller.policy, "ansible_pipelining": True, "ansible_become": False}
+    inventory = {"all": {"hosts": {"target": target}, "vars": {"ipc_limits_values": {"kernel.shmmni": 8192}}}}
+    for changed in (1, 0):
+        ran = run(here(), ROOT / "playbooks/limits.yml", inventory, "-vvv")
+        assert ran.recap("target")["changed"] == changed, ran.said
+        assert len(re.findall(r"<target> EXEC ", ran.said)) == 1, "with pipelining, one command for each module"
