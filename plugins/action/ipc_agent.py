@@ -44,7 +44,7 @@ class ActionModule(Installer):
         """Return the result of installing. Raise InputError, InTheWayError."""
         policy, path = options["policy"], options["policy_path"]
         if options["policy_example"]:
-            policy = shipment.example(options["policy_example"])
+            policy = shipment.example(options["policy_example"], options["state_dir"])
         if policy is not None:
             policy = policy if policy.endswith("\n") else policy + "\n"
             options["state_dir"] = self.state_directory(options, policy)
@@ -77,14 +77,8 @@ class ActionModule(Installer):
     def state_directory(self, options: dict[str, Any], policy: str) -> str:
         """Return where journal and backups go, which the policy may say. Raise InputError where it is wrong."""
         said = shipment.state_of_policy(policy, options["policy_path"])
-        given: str = options["state_dir"]
-        if not said or said == given:
-            return given
         if "state_dir" in self._task.args:
-            raise AnsibleActionFail(
-                f"policy {options['policy_path']} says that the state directory is '{said}'; leave out state_dir."
-                " Nothing was done"
-            )
+            self.refuse_another_state(options, said)
         return said
 
     def remove(self, options: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:

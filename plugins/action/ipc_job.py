@@ -72,10 +72,7 @@ class ActionModule(Installer):
         said = seen["policy_state"]
         if said and said != places.state:
             if "state_dir" in self._task.args:
-                raise AnsibleActionFail(
-                    f"policy {options['policy_path']} says that the state directory is '{said}'; leave out state_dir."
-                    " Nothing was done"
-                )
+                self.refuse_another_state(options, said)
             return self.work({**options, "state_dir": said}, task_vars)
         if options["state"] == "absent":
             return self.remove(job, places, seen, task_vars)

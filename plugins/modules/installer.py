@@ -49,6 +49,8 @@ NEW = ".ipcops-new-"
 """How a file is called that is to come. Cron reads no name with a dot first."""
 OLD = ".ipcops-old-"
 """Likewise one that may have to come back."""
+STATE = "/var/lib/ipcops"
+"""Where journal and backups lie where a policy says nothing (``[clean] state`` in ipcops/core/policy)."""
 RUNS = "/run/systemd/system"
 """A directory where systemd is the first process (sd_booted(3))."""
 
@@ -244,15 +246,18 @@ def exporter():
 
 
 def policy_state(path):
-    """Return where the policy on this host says that journal and backups lie, if it says so."""
+    """Return where journal and backups lie by the policy on this host; ``None`` where there is none, or a wrong one."""
     import configparser
 
+    text = text_of(path)
+    if text is None:
+        return None
     parser = configparser.ConfigParser(interpolation=None, delimiters="=", strict=False)
     try:
-        parser.read_string(text_of(path) or "")
+        parser.read_string(text)
     except configparser.Error:
         return None
-    return parser.get("clean", "state", fallback=None)
+    return parser.get("clean", "state", fallback="").rstrip("/") or STATE
 
 
 # ------------------------------------------------------------------ all or nothing

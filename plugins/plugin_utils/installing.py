@@ -27,6 +27,14 @@ class Installer(Carrier):
             raise AnsibleActionFail(answer.get("msg", "the host gave no answer"), result=answer)
         return dict(answer["answer"])
 
+    def refuse_another_state(self, options: Mapping[str, Any], said: str) -> None:
+        """Refuse another state directory than the policy's, which the agent goes by. Raise AnsibleActionFail."""
+        if options["state_dir"] != said:
+            raise AnsibleActionFail(
+                f"by policy {options['policy_path']} the state directory is '{said}'; leave out state_dir, or write"
+                f" state = {options['state_dir']} into the section [clean] of the policy. Nothing was done"
+            )
+
     def look(
         self, places: Places, paths: Iterable[str], task_vars: dict[str, Any] | None, **more: Any
     ) -> dict[str, Any]:

@@ -123,16 +123,25 @@ def _refuse_unused(job: str, asked: Mapping[str, str], extras: Iterable[str]) ->
             )
 
 
-def example(name: str) -> str:
-    """Return the text of a policy that comes with ipcops."""
+def example(name: str, state: str) -> str:
+    """Return the text of a policy that comes with ipcops, with journal and backups in *state*. Raise InputError."""
 
     def make() -> bytes:
         package.importable()
+        from ipcops.core.state import SYSTEM_PATH
+        from ipcops.render.quote import FILTERS, text_of
+        from ipcops.render.settings import BY_NAME
         from ipcops.render.templates import rendered
 
-        return rendered(f"policy-{name}").encode()
+        text = rendered(f"policy-{name}")
+        place = BY_NAME["state"].value(state)
+        if text_of(place) == SYSTEM_PATH:
+            return text.encode()
+        if "[clean]\n" not in text:
+            text += "\n[clean]\n"
+        return text.replace("[clean]\n", f"[clean]\nstate = {FILTERS['ini'](place)}\n", 1).encode()
 
-    return remembered("policy-example", [name], make).decode()
+    return remembered("policy-example", [name, state], make).decode()
 
 
 def python_finder() -> str:
@@ -164,14 +173,15 @@ def archive_of(agent_file: bytes) -> str:
 
 
 def state_of_policy(text: str, path: str) -> str:
-    """Return where a policy says that journal and backups lie, or ``""``. Raise InputError where it is wrong."""
+    """Return where journal and backups lie by a policy. Raise InputError where it is wrong."""
 
     def make() -> bytes:
         package.importable()
         from ipcops.core.policy import parse_policy
         from ipcops.core.rules.catalogue import BY_ID
+        from ipcops.core.state import SYSTEM_PATH
 
-        return json.dumps(str(parse_policy(text, path, BY_ID)["clean", "state"])).encode()
+        return json.dumps(str(parse_policy(text, path, BY_ID)["clean", "state"]) or SYSTEM_PATH).encode()
 
     return str(json.loads(remembered("policy", [text, path], make)))
 

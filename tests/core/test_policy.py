@@ -255,6 +255,9 @@ def test_text_of_any_kind_is_a_policy_or_an_error_that_names_its_place(text):
         ("deadline = 1\n", 1, ["none stands before it"]),
         ("[scan]\nnonsense\n", 2, ["neither a [section] nor KEY = VALUE"]),
         ("[\0]\ndeadline = 1\n", 1, ["unknown section"]),
+        ("[scan] deadline = 5\n", 1, ["what stands after [scan] would not count"]),
+        ("[audit]\n[scan]\\ndeadline = 5\n", 2, ["what stands after [scan] would not count"]),
+        ("[audit]\n\n  [scan] deadline = 5\n", 3, ["unknown key '[scan] deadline'"]),
     ],
 )
 def test_an_error_names_file_line_and_the_nearest_word(text, line, words):
@@ -264,6 +267,11 @@ def test_an_error_names_file_line_and_the_nearest_word(text, line, words):
     assert "%s line %d: " % (PATH, line) in message
     for word in words:
         assert word in message
+
+
+def test_a_comment_may_follow_a_section_and_a_value_may_begin_as_one_does():
+    read = parse_policy("[scan] # mine\r\ndeadline = 5\n[remove x]\nkind = posix-shm\nname =\n  [a-z]x*\n", PATH, BY_ID)
+    assert (read["scan", "deadline"], read.remove[0].names) == (5, ("[a-z]x*",))
 
 
 def test_every_shipped_section_is_in_force_and_gives_its_reason():

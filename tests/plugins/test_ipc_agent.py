@@ -152,6 +152,9 @@ def test_a_wrong_policy_is_refused_before_anything_is_done(bare, there):
 def test_the_policy_says_where_the_state_is(bare):
     policy = "[clean]\nstate = /srv/ipc\n"
     assert "leave out state_dir" in refused(bare, policy=policy, state_dir="/var/lib/ipcops")
+    told = refused(bare, policy="[clean]\nmax_removals = 7\n", state_dir="/srv/ipc")
+    assert "by policy /etc/ipcops/ipcops.conf the state directory is '/var/lib/ipcops'; leave out state_dir" in told
+    assert "write state = /srv/ipc into the section [clean]" in told
     result = bare.play(agent(policy=policy)).result
     assert "/srv/ipc/jobs" in result["directories"]
     again, kept, scheduled = bare.play(agent(policy=policy), agent(), job("cleanup", schedule="cron")).results
@@ -160,6 +163,19 @@ def test_the_policy_says_where_the_state_is(bare):
     assert "/srv/ipc/jobs" in bare.text(f"{LIB}/ipc-cleanup.sh")
     bare.job()
     assert bare.text("/srv/ipc/jobs/cleanup.json")
+    bare.play(agent(state="absent", state_dir="/srv/ipc", purge=True))
+    assert changes(bare.before, bare.listing()) == {}
+
+
+@pytest.mark.parametrize("example", ["web-server", "database-host"])
+def test_an_example_is_told_where_the_state_is(bare, example):
+    bare.play(agent(policy_example=example, state_dir="/srv/ipc"), job("cleanup", schedule="cron"))
+    assert "\n[clean]\nstate = /srv/ipc\n" in bare.text(POLICY)
+    bare.job()
+    assert bare.text("/srv/ipc/jobs/cleanup.json")
+    wrong = bare.play(job("cleanup", state_dir="/srv/other")).result
+    assert (wrong["failed"], wrong["changed"]) == (True, False)
+    assert "the state directory is '/srv/ipc'; leave out state_dir" in wrong["msg"]
     bare.play(agent(state="absent", state_dir="/srv/ipc", purge=True))
     assert changes(bare.before, bare.listing()) == {}
 

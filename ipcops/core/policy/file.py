@@ -26,6 +26,8 @@ from .settings import (
 from .values import parse_count, parse_duration, parse_key_range, parse_words, parse_yes
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z"
+_HEADER = re.compile(r"\[(?P<header>[^]]+)\]\s*(?:[#;].*)?\Z")
+"""A section's line. By itself configparser drops whatever follows, so a key on that line would say nothing."""
 _NAMED_SECTIONS = ("protect NAME", "remove NAME")
 _OVERFLOW_NAMES = (str(OVERFLOW_ID), "nobody", "nfsnobody")
 """The uid that unmapped ones read as, and what distributions call it."""
@@ -46,6 +48,8 @@ def parse_policy(text: str, path: str, rules: Iterable[str] = ()) -> Policy:
         interpolation=None, strict=True, default_section="\0", empty_lines_in_values=False
     )
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys are case-sensitive
+    parser.SECTCRE = _HEADER
+    _check_headers(text, path)
     try:
         parser.read_string(text, source=path)
     except configparser.DuplicateSectionError as error:
@@ -86,6 +90,14 @@ def parse_policy(text: str, path: str, rules: Iterable[str] = ()) -> Policy:
     return Policy(values, (*own, *shipped()), path, tuple(remove) or BUILT_IN, frozenset(written))
 
 
+def _check_headers(text: str, path: str) -> None:
+    for number, line in enumerate(text.split("\n"), 1):
+        header, bracket, rest = line.rstrip("\r").partition("]")
+        if header.startswith("[") and bracket and not _HEADER.match(header + bracket + rest):
+            what = "what stands after %s] would not count; write it on a line of its own" % header
+            raise InputError("policy %s line %d: %s" % (path, number, what))
+
+
 class _Place:
     """Where in the file something stands, for messages."""
 
@@ -97,8 +109,9 @@ class _Place:
         inside = False
         for number, line in enumerate(self.lines, 1):
             stripped = line.strip()
-            if stripped.startswith("["):
-                inside = stripped[1:].split("]")[0] == self.section
+            header = _HEADER.match(stripped)
+            if header:
+                inside = header["header"] == self.section
                 if inside and key is None:
                     return number
             elif inside and key is not None and re.match(re.escape(key) + r"\s*[=:]", stripped):
