@@ -86,7 +86,8 @@ def test_a_canary_that_fails_is_the_only_one():
 def test_check_mode_changes_nothing_on_a_fresh_host(book):
     controller = Controller()
     before = values()
-    ran = run(here(), ROOT / f"playbooks/{book}.yml", hosts(controller.policy, of="a"), "--check", "--diff")
+    words = ["--check", "--diff", "--extra-vars", "ipc_health_allow_unseen=true"]  # pid 1 of a CI machine may hide
+    ran = run(here(), ROOT / f"playbooks/{book}.yml", hosts(controller.policy, of="a"), *words)
     assert ran.status == 0, ran.said
     assert values() == before
     if book != "rollback":
