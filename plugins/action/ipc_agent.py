@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +15,8 @@ from ansible_collections.ipcops.linux.plugins.plugin_utils.installing import Ins
 from ansible_collections.ipcops.linux.plugins.plugin_utils.record import parse
 from ansible_collections.ipcops.linux.plugins.plugin_utils.shipment import Item
 
-LEFT = ("journal.jsonl*", "backups")
-"""What install.sh --uninstall leaves in the state directory."""
+LEFT = ("journal.jsonl*", "backups/*.pack", "backups/.*.draft", "backups/*.20[0-9][0-9][01][0-9][0-3][0-9]T*")
+"""What install.sh --uninstall leaves in the state directory, by name: somebody may have said a directory of others."""
 
 
 class ActionModule(Installer):
@@ -84,7 +85,7 @@ class ActionModule(Installer):
     def remove(self, options: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """Return the result of removing everything, which install.sh knows how to do. Raise InputError."""
         places = Places(options["lib"], options["state_dir"], options["log"])
-        purge = [f"{places.state}/{name}" for name in LEFT] if options["purge"] else []
+        purge = [f"{glob.escape(places.state)}/{name}" for name in LEFT] if options["purge"] else []
         seen = self.look(places, [], task_vars, litter=purge)
         removed = [path for path in recorded(seen) if seen["files"].get(path)]
         changed = seen["record"] is not None or bool(seen["litter"])
@@ -94,7 +95,7 @@ class ActionModule(Installer):
                 "lib": places.lib,
                 "script": _script(options),
                 "purge": purge,
-                "rmdir": [places.state] if purge else [],
+                "rmdir": [places.state, f"{places.state}/backups"] if purge else [],
             }
             said = self.host("uninstall", request, task_vars)["said"]
         plan = Plan(remove=[*removed, *seen["litter"]])

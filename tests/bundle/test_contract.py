@@ -25,6 +25,8 @@ AGENT = agent.build()
 PATIENCE = 3.2
 """Seconds: nothing goes that was used in the last three."""
 SYSTEM_PYTHON = "/usr/bin/python3"
+OURS = "POLICY"
+"""Stands for a policy whose state directory is no host's: a journal is opened before a name in it is found missing."""
 
 
 def carriers() -> dict[str, tuple[str, ...]]:
@@ -178,7 +180,7 @@ def session(command: tuple[str, ...], path: str) -> list[tuple[int, str]]:
         ("clean", "--policy", "/does/not/exist"),
         ("clean", "--yes"),
         ("clean", "--apply"),
-        ("restore", "no-such-backup"),
+        ("restore", "no-such-backup", "--policy", OURS),
         ("journal", "--since", "soon"),
         ("set", "shm:0", "mode=9"),
         ("explain", "semgot"),
@@ -186,13 +188,16 @@ def session(command: tuple[str, ...], path: str) -> list[tuple[int, str]]:
         ("limits", "plan", "--profile", "postgressql"),
         ("limits", "plan", "--set", "kernel.shmmni=4G"),
         ("limits", "apply", "--profile", "db2-11.5"),
-        ("limits", "rollback", "no-such-batch", "--yes"),
+        ("limits", "rollback", "no-such-batch", "--yes", "--policy", OURS),
         ("rules", "SHM-999"),
         ("rules", "--policy", "/does/not/exist"),
     ],
     ids=" ".join,
 )
 def test_refusals_are_alike(words, tmp_path):
+    place = tmp_path / "policy"
+    place.write_text(f"[clean]\nstate = {tmp_path}/state\n")
+    words = tuple(str(place) if word == OURS else word for word in words)
     pyz = tmp_path / agent.FILE
     pyz.write_bytes(AGENT)
     known = {"cli": CLI, "core": CORE, "agent as it lies": (sys.executable, "-I", "-S", str(pyz))}

@@ -180,6 +180,21 @@ def test_an_example_is_told_where_the_state_is(bare, example):
     assert changes(bare.before, bare.listing()) == {}
 
 
+def test_what_others_have_where_the_state_lies_is_not_purged(bare):
+    bare.sh("mkdir -p /srv/backups && echo theirs >/srv/backups/db.dump && echo theirs >/srv/site.conf")
+    try:
+        policy = "[clean]\nstate = /srv\n"
+        bare.play(agent(policy=policy), job("cleanup", schedule="cron"))
+        bare.sh("touch /srv/backups/20260101T000000Z-1a2b3c4d-1.pack /srv/backups/ipcops.conf.20260101T000000")
+        result = bare.play(agent(state="absent", state_dir="/srv", purge=True)).result
+        assert {"/srv/backups/20260101T000000Z-1a2b3c4d-1.pack"} <= set(result["removed"])
+        assert bare.sh("find /srv -type f | sort").stdout.split() == ["/srv/backups/db.dump", "/srv/site.conf"]
+        nothing = bare.play(agent(state="absent", state_dir="/srv", purge=True)).result
+        assert (nothing["changed"], nothing["removed"]) == (False, [])
+    finally:
+        bare.sh("rm -rf /srv/backups /srv/site.conf; chmod 755 /srv")
+
+
 # ---------------------------------------------------------------- upgrades and repairs
 
 
