@@ -58,7 +58,7 @@ class ActionModule(Installer):
             texts=[one.path for one in items] if self._task.diff or policy is None else [],
             agent={"tree": places.tree, "sums": places.sums},
             find_python=shipment.python_finder(),
-            litter=[f"{places.lib}/new/*"],
+            litter=[f"{glob.escape(places.lib)}/new/*"],
         )
         found = seen["files"].get(path)
         if policy is None and found and found["digest"]:

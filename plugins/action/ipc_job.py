@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -130,8 +131,8 @@ def _paths(job: str, places: Places) -> list[str]:
 
 def _litter(job: str, places: Places) -> list[str]:
     """Return patterns of what a job leaves where it ran; others may have files beside them."""
-    logs = [f"{places.log}/{job}.log", f"{places.log}/{job}.log[.-]*"]
-    return [*(f"{places.state}/jobs/{job}.{kind}" for kind in STATES), *logs]
+    log, state = glob.escape(places.log), glob.escape(places.state)
+    return [*(f"{state}/jobs/{job}.{kind}" for kind in STATES), f"{log}/{job}.log", f"{log}/{job}.log[.-]*"]
 
 
 def _extras(options: dict[str, Any]) -> dict[str, str]:

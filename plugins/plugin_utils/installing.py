@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import glob
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -66,7 +67,7 @@ class Installer(Carrier):
             "lib": places.lib,
             "record": seen["record"],
             "before": {path: (seen["files"].get(path) or {}).get("digest") for path in touched},
-            "locks": f"{places.state}/jobs/*.lock",
+            "locks": f"{glob.escape(places.state)}/jobs/*.lock",
             "wait": self.options()["wait"],
             "directories": [(path, places.directories[path]) for path in plan.make],
             "chmod": [(path, places.directories[path]) for path in plan.chmod],
